@@ -1,0 +1,35 @@
+/*
+ * The unix socket DATA/socket: wakes the nginx workers and carries their calls
+ * to the node (docs/index-format.md section 7).  Owns its threads: one for the
+ * socket, some for the calls; no function here waits for a worker or the node.
+ */
+#ifndef BELL_H
+#define BELL_H
+
+#include "rpc.h"
+
+struct bell;
+
+struct bell_opts {
+    const char *path;
+    unsigned mode;            /* permission bits of the socket, 0660 */
+    const struct rpc_opts *rpc; /* copied */
+    unsigned threads;         /* for calls, 4 */
+};
+
+/* Binds (a left-over socket of a dead indexer is replaced) and starts the
+ * threads.  EXI_EIO: why has the sentence. */
+int bell_start(struct bell **out, const struct bell_opts *o, char *why,
+               size_t whylen) EXI_MUST_CHECK;
+void bell_stop(struct bell *b);
+
+/* Rings: every worker gets (instance, seq); joined with rings not yet sent. */
+void bell_ring(struct bell *b, uint64_t instance, uint64_t seq);
+
+/* New state (JSON text, copied): sent to every worker now and to new ones. */
+void bell_state(struct bell *b, const char *json, size_t len);
+
+/* Workers connected now. */
+unsigned bell_workers(struct bell *b);
+
+#endif /* BELL_H */

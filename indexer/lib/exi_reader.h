@@ -1,0 +1,187 @@
+/*
+ * Read-only door to DATA/: settled generation + live layer as one chain, and
+ * the queries of the Electrum protocol over it.
+ *
+ * A store is what a process keeps open; a view is one snapshot of it.
+ * Processes: any number; open after fork.  Threads: exi_store_* by one thread
+ * (the event loop); a view by one thread at a time, several views may be in
+ * use by several threads.
+ */
+#ifndef EXI_READER_H
+#define EXI_READER_H
+
+#include "exi_err.h"
+#include "exi_format.h"
+#include "exi_types.h"
+
+struct exi_store;
+struct exi_view;
+
+/* Called with one line of text for the log: level 0 error, 1 warning, 2 info. */
+typedef void (*exi_log_pt)(void *ctx, int level, const char *text);
+
+/*
+ * Makes a store for data_dir (copied).  Opens nothing yet and never fails for
+ * what is on disk: exi_store_refresh does that.  EXI_ENOMEM.
+ */
+int exi_store_new(struct exi_store **out, const char *data_dir, exi_log_pt log,
+                  void *log_ctx) EXI_MUST_CHECK;
+
+/* Closes all; no view may be in use. */
+void exi_store_free(struct exi_store *s);
+
+/*
+ * Looks at live/CURRENT and the snapshot's list: switches to another live
+ * environment, opens the newest listed generation, drops those not needed.
+ * Cheap (two stats) when nothing changed.  May do file I/O of milliseconds.
+ * EXI_OK, EXI_ENOTREADY (no live environment yet; what is open stays usable),
+ * EXI_EVERSION, EXI_EFORMAT, EXI_EIO (logged).
+ */
+int exi_store_refresh(struct exi_store *s);
+
+/* A view of the store, empty; EXI_ENOMEM. */
+int exi_view_new(struct exi_store *s, struct exi_view **out) EXI_MUST_CHECK;
+void exi_view_free(struct exi_view *v);
+
+/*
+ * Takes a snapshot: renews the LMDB read transaction, reads the state and pins
+ * a generation that the snapshot lists (opening one if need be).
+ * EXI_OK; EXI_ENOTREADY: nothing to serve yet; EXI_EIO, EXI_EFORMAT.
+ */
+int exi_view_begin(struct exi_view *v) EXI_MUST_CHECK;
+
+/* Ends the snapshot; pointers got from it are no longer good. */
+void exi_view_end(struct exi_view *v);
+
+/* State of the snapshot; good until exi_view_end. */
+const struct exi_live_state *exi_view_state(const struct exi_view *v);
+const struct exi_params *exi_view_params(const struct exi_view *v);
+
+/*
+ * Blocks.
+ */
+
+/* 80 bytes of header.  EXI_ENOTFOUND: above the tip. */
+int exi_header(struct exi_view *v, uint32_t height,
+               uint8_t out[EXI_HEADER_LEN]) EXI_MUST_CHECK;
+
+/* Block hash.  EXI_ENOTFOUND: above the tip. */
+int exi_block_hash(struct exi_view *v, uint32_t height,
+                   struct exi_blkid *out) EXI_MUST_CHECK;
+
+/* Proof for header `height` in the tree of headers 0 ... cp_height (display:
+ * blockchain.block.header with cp_height).  EXI_EAPI: not height <= cp <= tip. */
+int exi_header_proof(struct exi_view *v, uint32_t height, uint32_t cp_height,
+                     struct exi_hash *root, struct exi_hash *branch,
+                     size_t *nbranch) EXI_MUST_CHECK;
+
+/* Number of transactions of a block.  EXI_ENOTFOUND. */
+int exi_block_ntx(struct exi_view *v, uint32_t height,
+                  uint32_t *ntx) EXI_MUST_CHECK;
+
+/* Txid at a position.  EXI_ENOTFOUND: no such block or position. */
+int exi_block_txid(struct exi_view *v, uint32_t height, uint32_t pos,
+                   struct exi_txid *out) EXI_MUST_CHECK;
+
+/* Merkle branch of the transaction at pos.  EXI_ENOTFOUND, EXI_ENOMEM. */
+int exi_block_branch(struct exi_view *v, const struct exi_arena *a,
+                     uint32_t height, uint32_t pos, struct exi_hash *branch,
+                     size_t *nbranch) EXI_MUST_CHECK;
+
+/*
+ * Transactions.
+ */
+struct exi_txpos {
+    int32_t height;      /* > 0 (or 0 with confirmed) in a block; 0 / -1 mempool */
+    bool confirmed;
+    bool live;           /* raw bytes are in the live layer */
+    uint32_t pos;        /* in the block */
+    uint64_t id;         /* local id (live) or txnum (settled) */
+    int64_t fee_sat;     /* live only, else -1 */
+    uint32_t offset;     /* settled only: in the serialized block */
+    struct exi_blkid block; /* confirmed only */
+};
+
+/* Finds a transaction.  EXI_ENOTFOUND. */
+int exi_tx_find(struct exi_view *v, const struct exi_txid *txid,
+                struct exi_txpos *out) EXI_MUST_CHECK;
+
+/* Raw bytes of a live transaction, until exi_view_end.  EXI_ENOTFOUND: it is
+ * settled (ask the node with pos->block). */
+int exi_tx_raw(struct exi_view *v, const struct exi_txpos *pos,
+               const uint8_t **raw, size_t *rawlen) EXI_MUST_CHECK;
+
+/* Live transaction that spends an outpoint.  EXI_ENOTFOUND. */
+int exi_spender_live(struct exi_view *v, const struct exi_txid *txid,
+                     uint32_t index, struct exi_txid *spender,
+                     int32_t *height) EXI_MUST_CHECK;
+
+/*
+ * Scripts.  Callbacks are called in protocol order; a non-zero return value
+ * ends the query and is returned from it.
+ */
+struct exi_hist {
+    struct exi_txid txid;
+    int32_t height;  /* > 0 (0 = genesis only if confirmed), 0 / -1 mempool */
+    bool confirmed;
+    int64_t fee_sat; /* mempool only, else -1 */
+};
+typedef int (*exi_hist_pt)(void *ctx, const struct exi_hist *h);
+
+#define EXI_HIST_CONFIRMED 1
+#define EXI_HIST_MEMPOOL 2
+
+/*
+ * History: confirmed in chain order, then mempool by (height 0 before -1, txid
+ * as displayed) (protocol 1.6; blockchain.scripthash.get_history and
+ * get_mempool).  flags: EXI_HIST_*.  limit: most confirmed entries, 0 = none;
+ * EXI_ELIMIT before the first callback when there are more.
+ * EXI_ENOMEM, EXI_EFORMAT, EXI_EIO.
+ */
+int exi_history(struct exi_view *v, const struct exi_arena *a,
+                const struct exi_skey *s, unsigned flags, uint64_t limit,
+                exi_hist_pt fn, void *ctx) EXI_MUST_CHECK;
+
+struct exi_utxo {
+    struct exi_txid txid;
+    uint32_t index;
+    int32_t height; /* 0 = mempool */
+    int64_t value_sat;
+};
+typedef int (*exi_utxo_pt)(void *ctx, const struct exi_utxo *u);
+
+/* Unspent outputs: confirmed by (chain order, index), then mempool ones; those
+ * spent in the mempool are left out.  limit as above (rows). */
+int exi_unspent(struct exi_view *v, const struct exi_arena *a,
+                const struct exi_skey *s, uint64_t limit, exi_utxo_pt fn,
+                void *ctx) EXI_MUST_CHECK;
+
+/* Confirmed balance and the mempool's change to it, in satoshi. */
+int exi_balance(struct exi_view *v, const struct exi_arena *a,
+                const struct exi_skey *s, int64_t *confirmed_sat,
+                int64_t *unconfirmed_sat) EXI_MUST_CHECK;
+
+/* Status (exi_status.h): *some false = null.  limit as exi_history. */
+int exi_script_status(struct exi_view *v, const struct exi_arena *a,
+                      const struct exi_skey *s, uint64_t limit,
+                      uint8_t out[EXI_HASH_LEN], bool *some) EXI_MUST_CHECK;
+
+/*
+ * Facts and changes.
+ */
+
+/* JSON text stored under a name of `meta`, until exi_view_end.  EXI_ENOTFOUND. */
+int exi_fact(struct exi_view *v, const char *name, const char **json,
+             size_t *len) EXI_MUST_CHECK;
+
+/*
+ * Change records with sequence > after, ascending; scripts are good during the
+ * callback.  EXI_ESTALE: some of them are no longer kept (or `instance` is not
+ * the snapshot's): recompute all.
+ */
+typedef int (*exi_change_pt)(void *ctx, uint64_t seq,
+                             const struct exi_live_change *c);
+int exi_changes(struct exi_view *v, uint64_t instance, uint64_t after,
+                exi_change_pt fn, void *ctx) EXI_MUST_CHECK;
+
+#endif /* EXI_READER_H */

@@ -1,0 +1,57 @@
+/*
+ * LevelDB through two doors: a read-only handle on a published generation
+ * (writes, locks and deletes nothing), and the writer's handle with publishing
+ * by hard links.  C API over a small C++ file; no C++ exception leaves it.
+ */
+#ifndef EXI_READONLY_ENV_H
+#define EXI_READONLY_ENV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "exi_err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct exi_rodb;
+struct exi_rodb_iter;
+
+/*
+ * Opens dir (a generation's db/) read-only.  EXI_EIO / EXI_EFORMAT: err (of
+ * errlen bytes, >= 256) gets LevelDB's text.  Any process, any number of
+ * times; a handle may be used by several threads at once, each with its own
+ * iterators and value buffers.
+ */
+int exi_rodb_open(struct exi_rodb **out, const char *dir, char *err,
+                  size_t errlen) EXI_MUST_CHECK;
+void exi_rodb_close(struct exi_rodb *db);
+
+/*
+ * Looks a key up.  EXI_OK: the value is appended nowhere but given to the
+ * caller as *val, owned by *holder, until exi_rodb_val_free(*holder).
+ * EXI_ENOTFOUND, EXI_EIO (corruption included).
+ */
+struct exi_rodb_val;
+int exi_rodb_get(struct exi_rodb *db, const void *key, size_t keylen,
+                 struct exi_rodb_val **holder, const uint8_t **val,
+                 size_t *vallen) EXI_MUST_CHECK;
+void exi_rodb_val_free(struct exi_rodb_val *holder);
+
+/* Iterators: one thread; ends before its handle is closed. */
+struct exi_rodb_iter *exi_rodb_iter_new(struct exi_rodb *db);
+void exi_rodb_iter_free(struct exi_rodb_iter *it);
+void exi_rodb_iter_seek(struct exi_rodb_iter *it, const void *key,
+                        size_t keylen);
+void exi_rodb_iter_next(struct exi_rodb_iter *it);
+/* 1: at a row (key and value good until the next call on it), 0: past the end,
+ * EXI_EIO: read error or corruption. */
+int exi_rodb_iter_row(struct exi_rodb_iter *it, const uint8_t **key,
+                      size_t *keylen, const uint8_t **val, size_t *vallen);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* EXI_READONLY_ENV_H */

@@ -1,0 +1,98 @@
+/*
+ * The node's JSON-RPC and REST (libcurl).  A handle belongs to one thread at a
+ * time; make one for each thread.
+ */
+#ifndef RPC_H
+#define RPC_H
+
+#include <jansson.h>
+
+#include "lib/exi_err.h"
+#include "lib/exi_types.h"
+
+struct rpc;
+
+struct rpc_opts {
+    const char *urls;   /* http://user:pass@host:port, several by commas */
+    const char *cookie; /* file with user:pass, read again after a 401; or NULL */
+    long timeout_ms;    /* one request, 30,000 */
+    long connect_timeout_ms;
+};
+
+/* A growing byte buffer owned by the caller: { NULL, 0, 0 } to start. */
+struct rpc_buf {
+    uint8_t *data;
+    size_t len;
+    size_t cap;
+};
+void rpc_buf_free(struct rpc_buf *b);
+
+/* Last failure of a handle, in words for the log; never credentials. */
+struct rpc_error {
+    int code;          /* JSON-RPC error code of the node, or 0 */
+    char message[512]; /* node's message or ours */
+};
+
+/* EXI_EAPI: a URL is malformed (why says which part; password left out). */
+int rpc_new(struct rpc **out, const struct rpc_opts *o, char *why,
+            size_t whylen) EXI_MUST_CHECK;
+void rpc_free(struct rpc *r);
+const struct rpc_error *rpc_error(const struct rpc *r);
+
+/* Makes a transfer under way in another thread end soon with EXI_ENET. */
+void rpc_cancel(struct rpc *r);
+
+/*
+ * Calls a method.  params: array, taken (stolen) even on failure; *result: new
+ * reference.  With several daemons the next one is tried when one does not
+ * answer.  EXI_ENET, EXI_EAUTH, EXI_EWARMUP (-28), EXI_ENODE (rpc_error has code
+ * and message), EXI_EFORMAT (answer is no JSON-RPC), EXI_ENOMEM.
+ */
+int rpc_call(struct rpc *r, const char *method, json_t *params,
+             json_t **result) EXI_MUST_CHECK;
+
+/* As above with another time limit (long polls). */
+int rpc_call_timeout(struct rpc *r, const char *method, json_t *params,
+                     long timeout_ms, json_t **result) EXI_MUST_CHECK;
+
+/*
+ * n calls of one method in one HTTP request; params[i] are taken.  results[i]
+ * becomes a new reference or NULL where that call failed.
+ */
+int rpc_batch(struct rpc *r, const char *method, json_t **params, size_t n,
+              json_t **results) EXI_MUST_CHECK;
+
+/* GET path ("/rest/...") into buf (replaced).  EXI_ENOTFOUND: 404;
+ * EXI_ENODE: REST is off or another status. */
+int rpc_rest(struct rpc *r, const char *path, struct rpc_buf *buf)
+    EXI_MUST_CHECK;
+
+/*
+ * Serialized block into buf: REST `.bin` where the node offers it, else
+ * getblock 0; which one works is remembered.  EXI_ENOTFOUND: the node does not
+ * have it (pruned).
+ */
+int rpc_block(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
+    EXI_MUST_CHECK;
+
+/* What the node says of itself. */
+struct rpc_chain {
+    uint32_t blocks;  /* height of its tip */
+    uint32_t headers; /* height of its best header */
+    struct exi_blkid best;
+    bool ibd;    /* initialblockdownload */
+    bool pruned;
+    double progress;   /* verificationprogress */
+};
+int rpc_chain(struct rpc *r, struct rpc_chain *out) EXI_MUST_CHECK;
+
+/* getbestblockhash; getblockhash (EXI_ENOTFOUND: above the tip); header of a
+ * block hash: 80 bytes and its height, and whether it is in the active chain. */
+int rpc_best(struct rpc *r, struct exi_blkid *out) EXI_MUST_CHECK;
+int rpc_hash_at(struct rpc *r, uint32_t height, struct exi_blkid *out)
+    EXI_MUST_CHECK;
+int rpc_header(struct rpc *r, const struct exi_blkid *hash,
+               struct exi_blkid *prev, uint32_t *height, bool *active)
+    EXI_MUST_CHECK;
+
+#endif /* RPC_H */

@@ -1,0 +1,98 @@
+/*
+ * The settled layer: the only LevelDB writer (docs/architecture.md, "Life of a
+ * block", docs/index-format.md sections 1-5).  Main thread only.
+ */
+#ifndef SETTLE_H
+#define SETTLE_H
+
+#include "lib/exi_format.h"
+
+struct settle;
+
+struct settle_opts {
+    const char *data_dir;
+    const char *network;
+    struct exi_blkid genesis;
+    uint64_t expected_txs; /* node's transaction count, for a new directory */
+    bool spender;
+    uint32_t keep_generations; /* for fallbacks, besides those in use; >= 1 */
+};
+
+/*
+ * Opens or makes the settled layer under data_dir (which must exist and be
+ * locked by the caller).  A kill left nothing to repair: flat bytes beyond the
+ * M row do not count, *.tmp and dead.* generations are removed.
+ * why (of whylen >= 512 bytes) gets a sentence for the operator on failure:
+ * EXI_EVERSION other format, EXI_EAPI other network or genesis, EXI_EIO,
+ * EXI_EFORMAT, EXI_ESPACE.
+ */
+int settle_open(struct settle **out, const struct settle_opts *o, char *why,
+                size_t whylen) EXI_MUST_CHECK;
+void settle_close(struct settle *s);
+
+/* True when at least one block (the genesis block) is settled. */
+bool settle_any(const struct settle *s);
+/* What is durable now (height, hash, counts); valid only if settle_any(). */
+const struct exi_meta *settle_meta(const struct settle *s);
+const struct exi_params *settle_params(const struct settle *s);
+
+/*
+ * Adds the next block (height = last added + 1, linked to it: EXI_EAPI
+ * otherwise) to the batch in memory.  raw: the whole serialized block.
+ * EXI_EFORMAT: not a valid block, or an input whose output is unknown (the
+ * batch is then dropped).  Memory: about settle_batch_bytes().
+ */
+int settle_add(struct settle *s, uint32_t height, const uint8_t *raw,
+               size_t rawlen) EXI_MUST_CHECK;
+size_t settle_batch_bytes(const struct settle *s);
+uint32_t settle_batch_blocks(const struct settle *s);
+
+/* Makes the batch durable: flat files synced, then one synced write batch.
+ * On failure (EXI_EIO, EXI_ESPACE) the batch is dropped, the index is as
+ * before and the caller may add the same blocks again later. */
+int settle_commit(struct settle *s) EXI_MUST_CHECK;
+
+/* Drops what was added since the last commit. */
+void settle_abort(struct settle *s);
+
+/* Publishes the durable state as a new generation (does nothing when the
+ * newest has it already); *gen describes it. */
+int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;
+
+/* Removes generation directories that are not among `keep`, have no lease and
+ * are not kept for a fallback. */
+void settle_prune(struct settle *s, const struct exi_live_gen *keep,
+                  size_t nkeep);
+
+/* True if a reader holds a lease on the generation. */
+bool settle_leased(const struct settle *s, uint64_t number);
+
+/* Published generations, newest first; returns how many were written. */
+size_t settle_generations(const struct settle *s, struct exi_live_gen *out,
+                          size_t max);
+
+/*
+ * Goes back to a published generation: makes a new epoch from it and opens that
+ * (number 0: an empty epoch).  The old epoch's directory is removed; readers of
+ * generations are not affected.
+ */
+int settle_fallback(struct settle *s, uint64_t number, char *why,
+                    size_t whylen) EXI_MUST_CHECK;
+
+/* Hash of a settled block.  EXI_ENOTFOUND. */
+int settle_block_hash(struct settle *s, uint32_t height,
+                      struct exi_blkid *out) EXI_MUST_CHECK;
+
+/*
+ * Unspent output at the durable height: its script key and amount.
+ * EXI_ENOTFOUND: unknown, spent or without rows (OP_RETURN, genesis).
+ */
+int settle_prevout(struct settle *s, const struct exi_txid *txid,
+                   uint32_t index, struct exi_skey *script,
+                   int64_t *value_sat) EXI_MUST_CHECK;
+
+/* Number of a settled transaction.  EXI_ENOTFOUND. */
+int settle_txnum(struct settle *s, const struct exi_txid *txid,
+                 uint64_t *txnum) EXI_MUST_CHECK;
+
+#endif /* SETTLE_H */
