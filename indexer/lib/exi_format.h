@@ -198,7 +198,7 @@ struct exi_live_state {
     uint32_t ngens;
     struct exi_live_gen gens[EXI_LIVE_GENS_MAX]; /* ascending by number */
 };
-#define EXI_LIVE_STATE_MAX (92 + EXI_LIVE_GENS_MAX * 44 + 32)
+#define EXI_LIVE_STATE_MAX (96 + EXI_LIVE_GENS_MAX * 44)
 size_t exi_live_state_encode(uint8_t out[EXI_LIVE_STATE_MAX],
                              const struct exi_live_state *s);
 int exi_live_state_decode(struct exi_live_state *s, const uint8_t *buf,
