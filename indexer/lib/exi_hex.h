@@ -5,7 +5,7 @@
 #include "exi_err.h"
 #include "exi_types.h"
 
-/* Writes 2 * len lower-case digits at out, no terminator. */
+/* Writes 2 * buflen lower-case digits at out, no terminator. */
 void exi_hex(char *out, const uint8_t *buf, size_t buflen);
 
 /*

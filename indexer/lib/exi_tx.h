@@ -21,6 +21,7 @@ struct exi_tx {
     const uint8_t *outs; /* first output */
     const uint8_t *outs_end;
     bool coinbase; /* one input whose previous outpoint is null */
+    bool hogex;    /* Litecoin: flag 8 with an empty MWEB part */
 };
 
 struct exi_txin {
@@ -46,7 +47,15 @@ struct exi_txout {
 int exi_tx_parse(struct exi_tx *tx, const uint8_t *buf,
                  size_t buflen) EXI_MUST_CHECK;
 
-/* SHA-256d of the serialization without witness. */
+/*
+ * As exi_tx_parse, for a buffer that is exactly one transaction (a mempool's):
+ * trailing bytes are an error, and a Litecoin MWEB part that is not empty is
+ * accepted unread (a peg-in waiting in the mempool has one).
+ */
+int exi_tx_parse_whole(struct exi_tx *tx, const uint8_t *buf,
+                       size_t buflen) EXI_MUST_CHECK;
+
+/* SHA-256d of the serialization without witness and MWEB part. */
 void exi_tx_id(struct exi_txid *out, const struct exi_tx *tx);
 
 /* Virtual size, BIP 141: (3 * stripped + size + 3) / 4. */
@@ -71,6 +80,7 @@ struct exi_block {
     uint32_t size;
     uint32_t ntx;
     uint32_t next; /* number of the transaction that exi_block_next gives */
+    bool hogex;    /* the last one given was Litecoin's HogEx */
     struct exi_rd rd;
 };
 
@@ -83,7 +93,7 @@ int exi_block_open(struct exi_block *b, const uint8_t *buf,
 
 /*
  * Next transaction: 1 and *tx, 0 after the last (bytes after it must be none,
- * or Litecoin's MWEB block after a HogEx), EXI_EFORMAT.
+ * or Litecoin's MWEB block after a HogEx), EXI_EFORMAT (and from then on).
  * The transaction's offset in the block is tx->raw - b->buf.
  */
 int exi_block_next(struct exi_block *b, struct exi_tx *tx) EXI_MUST_CHECK;
