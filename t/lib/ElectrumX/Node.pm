@@ -1,0 +1,216 @@
+package ElectrumX::Node;
+
+# A real bitcoind on regtest and its JSON-RPC.
+#
+#   my $node = ElectrumX::Node->start($t, name => 'node', args => ['-x=1'],
+#       user => 'u', password => 'p');    # cookie when no user is given
+#   $node->url;                 # http://user:pass@127.0.0.1:port
+#   $node->cookie;              # path of the cookie file (without user)
+#   $node->indexer_conf;        # daemon_url and daemon_cookie for the indexer
+#   $node->rpc($method, @params);           # result, dies with the error
+#   $node->try($method, @params);           # (result, error)
+#   $node->rpc_batch([$method, @params], ...);      # results in order
+#   $node->height; $node->tip; $node->hash_at($height);
+#   $node->generate($n, $descriptor);       # block hashes
+#   $node->generate_block([$hex...], $descriptor);  # these transactions only
+#   $node->reorg($n, $more);    # replaces the last $n blocks by $n + $more
+#   $node->send($hex);          # sendrawtransaction without fee limits
+#   $node->stop; $node->kill;  $node->restart;
+#
+# True and false for parameters: ElectrumX::Node::TRUE, FALSE.
+
+use strict;
+use warnings;
+use HTTP::Tiny;
+use JSON::PP ();
+use MIME::Base64 ();
+use Time::HiRes qw(sleep time);
+
+use constant { TRUE => JSON::PP::true(), FALSE => JSON::PP::false() };
+
+our $ANYONE = 'raw(51)#8lvh9jxk';    # OP_TRUE: a coin that needs no key
+my $JSON = JSON::PP->new->utf8->allow_nonref;
+
+sub start {
+    my ($class, $t, %o) = @_;
+    my $name = $o{name} || 'node';
+    my $self = bless { t => $t, name => $name, %o, id => 0,
+        port => $o{port} || $t->port($name), dir => $t->path($name) }, $class;
+    mkdir $self->{dir};
+    $self->launch;
+    $self->wait_up if !$o{no_wait};
+    return $self;
+}
+
+sub launch {
+    my ($self, @more) = @_;
+    my @auth = defined $self->{user}
+        ? ("-rpcuser=$self->{user}", "-rpcpassword=$self->{password}") : ();
+    $self->{proc} = $self->{t}->start($self->{name}, death => 'KILL',
+        cmd => [$self->{t}->program('bitcoind'), '-regtest',
+            "-datadir=$self->{dir}", "-rpcport=$self->{port}",
+            '-rpcbind=127.0.0.1', '-rpcallowip=127.0.0.1', @auth,
+            qw(-server=1 -rest=1 -listen=0 -connect=0 -dnsseed=0 -upnp=0
+            -natpmp=0 -txindex=0 -printtoconsole=0 -fallbackfee=0.0001
+            -dbcache=32 -par=1 -rpcthreads=8 -rpcworkqueue=128
+            -acceptnonstdtxn=1 -minrelaytxfee=0.00000100
+            -mempoolfullrbf=1 -limitancestorcount=40
+            -limitdescendantcount=40 -maxtxfee=1000),
+            @{ $self->{args} || [] }, @more]);
+    return $self;
+}
+
+sub wait_up {
+    my ($self) = @_;
+    $self->{t}->wait_for(
+        sub {
+            die "bitcoind ended: " . $self->{t}->tail("$self->{name}.log")
+                . "\n" if !$self->{proc}->running;
+            return defined eval { $self->rpc('getblockcount') };
+        }, 30, 'bitcoind answers');
+}
+
+sub proc { $_[0]{proc} }
+sub port { $_[0]{port} }
+
+sub cookie {
+    my ($self) = @_;
+    return "$self->{dir}/regtest/.cookie";
+}
+
+sub url {
+    my ($self) = @_;
+    my $auth = defined $self->{user} ? "$self->{user}:$self->{password}\@" : '';
+    return "http://${auth}127.0.0.1:$self->{port}";
+}
+
+sub indexer_conf {
+    my ($self) = @_;
+    return (daemon_url => $self->url, daemon_cookie =>
+        defined $self->{user} ? undef : $self->cookie);
+}
+
+# ---- RPC --------------------------------------------------------------------
+
+sub _auth {
+    my ($self) = @_;
+    return "$self->{user}:$self->{password}" if defined $self->{user};
+    my $cookie = $self->{t}->read_file($self->cookie);
+    die "no cookie\n" if !defined $cookie;
+    return $cookie;
+}
+
+sub _post {
+    my ($self, $data) = @_;
+    $self->{http} ||= HTTP::Tiny->new(keep_alive => 1, timeout => 120);
+    my $path = defined $self->{wallet} ? "/wallet/$self->{wallet}" : '/';
+    my $r = $self->{http}->post("http://127.0.0.1:$self->{port}$path", {
+        content => $JSON->encode($data), headers => {
+            'Content-Type'  => 'application/json',
+            'Authorization' => 'Basic '
+                . MIME::Base64::encode_base64($self->_auth, '') } });
+    my $answer = eval { $JSON->decode($r->{content}) };
+    return $answer if ref $answer;
+    die { code => 0, message => "HTTP $r->{status}: $r->{content}" };
+}
+
+sub try {
+    my ($self, $method, @params) = @_;
+    my $a = $self->_post({ jsonrpc => '1.0', id => ++$self->{id},
+        method => $method, params => \@params });
+    return ($a->{result}, $a->{error});
+}
+
+sub rpc {
+    my ($self, $method, @params) = @_;
+    my ($result, $error) = $self->try($method, @params);
+    die "$method: $error->{code} $error->{message}\n" if $error;
+    return $result;
+}
+
+# Many calls in HTTP requests of some hundred each.
+sub rpc_batch {
+    my ($self, @calls) = @_;
+    my @results;
+    while (my @part = splice @calls, 0, 500) {
+        my $i = 0;
+        my $answers = $self->_post([map {
+            my ($method, @params) = @$_;
+            { jsonrpc => '1.0', id => $i++, method => $method,
+                params => \@params }
+        } @part]);
+        for my $a (sort { $a->{id} <=> $b->{id} } @$answers) {
+            die "$part[$a->{id}][0]: $a->{error}{message}\n" if $a->{error};
+            push @results, $a->{result};
+        }
+    }
+    return @results;
+}
+
+# ---- chain ------------------------------------------------------------------
+
+sub height  { return $_[0]->rpc('getblockcount') }
+sub tip     { return $_[0]->rpc('getbestblockhash') }
+sub hash_at { return $_[0]->rpc('getblockhash', 0 + $_[1]) }
+
+sub generate {
+    my ($self, $n, $descriptor) = @_;
+    return @{ $self->rpc('generatetodescriptor', 0 + $n,
+        $descriptor // $ANYONE) };
+}
+
+sub generate_block {
+    my ($self, $txs, $descriptor) = @_;
+    return $self->rpc('generateblock', $descriptor // $ANYONE,
+        [map { length == 64 ? $_ : $_ } @{ $txs || [] }])->{hash};
+}
+
+# Undoes the last $n blocks and builds $n + $more (1) empty or given ones:
+# $blocks is a list of transaction lists for the first blocks.
+sub reorg {
+    my ($self, $n, $more, $blocks) = @_;
+    my $first = $self->hash_at($self->height - $n + 1);
+    $self->rpc('invalidateblock', $first);
+    my @hashes;
+    for my $i (1 .. $n + ($more // 1)) {
+        push @hashes, $self->generate_block($blocks ? $blocks->[$i - 1] : []);
+    }
+    return @hashes;
+}
+
+# Descriptor with its checksum.
+sub descriptor {
+    my ($self, $text) = @_;
+    return $self->{checked}{$text} //= do {
+        my $info = $self->rpc('getdescriptorinfo', $text);
+        "$text#$info->{checksum}";
+    };
+}
+
+# The answer of the node to a descriptor of a script.
+sub raw_descriptor {
+    my ($self, $script) = @_;
+    return $self->descriptor('raw(' . unpack('H*', $script) . ')');
+}
+
+sub send {
+    my ($self, $hex) = @_;
+    return $self->rpc('sendrawtransaction', $hex, 0);
+}
+
+sub mempool { return @{ $_[0]->rpc('getrawmempool') } }
+
+# ---- process ----------------------------------------------------------------
+
+sub stop { return $_[0]{proc}->stop(timeout => 30) }
+sub kill { return $_[0]{proc}->kill_hard }
+
+sub restart {
+    my ($self, @more) = @_;
+    $self->stop;
+    delete $self->{http};
+    $self->launch(@more);
+    $self->wait_up;
+}
+
+1;
