@@ -101,7 +101,7 @@ exi_put_be64(uint8_t *p, uint64_t v)
 }
 
 /* Longest varint (LEB128 of 64 bits) and ovarint, in bytes. */
-#define EXI_VARINT_MAX 10
+#define EXI_VARINT_MAX  10
 #define EXI_OVARINT_MAX 5
 
 /* Writes v as varint at p (room for EXI_VARINT_MAX); returns the length. */
@@ -233,24 +233,30 @@ exi_rd_varint(struct exi_rd *r)
     return v;
 }
 
+/* ovarint; a longer form than needed makes the cursor bad. */
 static inline uint32_t
 exi_rd_ovarint(struct exi_rd *r)
 {
+    static const uint32_t least[] = { 0, 0x80, 0x4000, 0x200000, 0x10000000 };
     uint8_t c = exi_rd_u8(r);
     const uint8_t *p;
-    unsigned extra = c < 0x80 ? 0 : c < 0xc0 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3
-                                                                           : 4;
+    unsigned extra = c < 0x80   ? 0
+                     : c < 0xc0 ? 1
+                     : c < 0xe0 ? 2
+                     : c < 0xf0 ? 3
+                                : 4;
     uint32_t v = extra == 4 ? 0 : c & (0xffu >> (extra + (extra != 0)));
 
-    if (c > 0xf0) {
-        r->bad = true;
-    }
     p = exi_rd_bytes(r, extra);
     if (p == NULL) {
         return 0;
     }
-    while (extra--) {
-        v = v << 8 | *p++;
+    for (unsigned i = 0; i < extra; i++) {
+        v = v << 8 | p[i];
+    }
+    if (c > 0xf0 || v < least[extra]) {
+        r->bad = true;
+        return 0;
     }
     return v;
 }
