@@ -12,6 +12,7 @@
 set -euo pipefail
 
 tools=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source-path=SCRIPTDIR
 . "$tools/apt-private.sh"
 
 suite=trixie
@@ -169,7 +170,7 @@ bring_electrum() {
     (cd "$tmp" && private_apt_get download electrum) ||
         die "cannot fetch electrum"
     dpkg-deb -x "$tmp"/electrum_*.deb "$tmp/electrum"
-    python=$(cd "$tmp/electrum" && ls -d usr/bin/python3.?* | head -n 1)
+    python=$(cd "$tmp/electrum" && echo usr/bin/python3.?*)
     # shellcheck disable=SC2016 # expanded by the wrapper
     wrapper electrum electrum "$python" '-s "$p/usr/bin/electrum" '
     publish electrum
