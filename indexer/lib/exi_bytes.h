@@ -156,11 +156,12 @@ struct exi_rd {
     bool bad; /* a read went past the end or was malformed; stays set */
 };
 
+/* buf may be NULL if len is 0. */
 static inline struct exi_rd
 exi_rd(const void *buf, size_t len)
 {
-    struct exi_rd r = { (const uint8_t *) buf, (const uint8_t *) buf + len,
-                        false };
+    const uint8_t *p = (const uint8_t *) buf;
+    struct exi_rd r = { p, len != 0 ? p + len : p, false };
     return r;
 }
 
