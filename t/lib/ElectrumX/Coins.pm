@@ -60,7 +60,7 @@ sub _free_scripts {
     $self->_know('true', "\x51");
     $self->_know('empty', '', sig => "\x51");
     $self->_know('anchor', "\x51\x02\x4e\x73");
-    $self->_know('drop', _drop($_)) for 0 .. 39;
+    $self->_know('drop', _drop($_)) for 0 .. 199;
     for my $i (0 .. 9) {
         my $inner = _drop("wsh $i");
         $self->_know('wshtrue', witness_program(0, sha256($inner)),

@@ -1,0 +1,113 @@
+#!/usr/bin/perl
+
+# A chain of more than 300 blocks with all kinds of scripts, most of it
+# settled, some live, and a mempool: every answer for every script hash,
+# transaction and header is compared with what the node's own RPC says.
+
+use lib 't/lib';
+use ElectrumX::Test;
+use ElectrumX::Scenario;
+
+my $t = ElectrumX::Test->new(
+    needs => [qw(nginx indexer bitcoind openssl tls)]);
+my $s = ElectrumX::Scenario->new($t, seed => 500);
+
+subtest 'the model agrees with the node' => \&model_agrees;
+start_and_follow();
+my $p = $s->settled(client('tcp', '1.4'));
+note scalar(my @sh = $p->scripthashes), ' scripts, ',
+    scalar(my @tx = $p->all_txids), ' transactions, ',
+    scalar(my @pool = $p->mempool_txids), ' in the mempool';
+check_settled();
+
+for (['tcp', '1.4'], ['tls', '1.4.2'], ['ws', '1.6'], ['wss', '1.4']) {
+    my ($transport, $version) = @$_;
+    my $cmp = ElectrumX::Compare->new(picture => $p, version => $version,
+        client => client($transport, $version));
+    $cmp->all;
+    $cmp->ok("$transport, protocol $version");
+}
+
+for my $transport (qw(tcp wss)) {
+    my $cmp = ElectrumX::Compare->new(picture => $p, version => '1.6',
+        client => client($transport, '1.6'), batch => 23);
+    $cmp->scripts;
+    $cmp->transactions;
+    $cmp->ok("$transport, batches");
+}
+
+after_restart();
+$t->done;
+
+sub client {
+    my ($transport, $version) = @_;
+    my $c = $t->client($transport, timeout => 30);
+    is($c->version($version)->[1], $version, "$transport speaks $version");
+    return $c;
+}
+
+# Both count the unspent outputs, and the amounts on all known scripts.
+sub model_agrees {
+    $s->base;
+    $s->grow(60);
+    my $p = $s->rescan;
+    my $info = $s->{node}->rpc('gettxoutsetinfo', 'none');
+    my @coins = grep { defined $_->{height} && !$_->{spent}
+        && length $_->{script} <= 10_000 } values %{ $p->{out} };
+    my $zero = grep { $_->{script} =~ /^\x00\x6a/ } map { @{ $_->{vout} } }
+        map { @{ $_->{txs} } } @{ $p->{chain} };
+    is(@coins + $zero, $info->{txouts}, 'unspent outputs');
+    my %known = %{ $s->{coins}{kind} };
+    my $scan = $s->{node}->rpc('scantxoutset', 'start',
+        [map { $s->{node}->raw_descriptor($_) } grep {length} keys %known]);
+    my $sum = 0;
+    $sum += $_->{value}
+        for grep { length $_->{script} && $known{ $_->{script} } } @coins;
+    is($sum, sprintf('%.0f', $scan->{total_amount} * 1e8), 'amounts');
+    is_deeply([sort $s->{node}->mempool], [sort $p->mempool_txids],
+        'mempool');
+}
+
+# Half of the chain comes by initial sync, half block by block.
+sub start_and_follow {
+    $s->heavy(1300);
+    $s->serve(indexer => { live_window => 20, settle_batch => 5 },
+        nginx => { workers => 2 });
+    $s->grow(60);
+    $s->grow(2, exactly => $_) for 0, 1, 2, 3;
+    $s->grow(1, exactly => 300);
+    $s->grow(20);
+    $s->{node}->generate(30);
+    $s->heavy(1100);
+    $s->grow(8);
+    $s->fill_mempool(60);
+    cmp_ok($s->{node}->height, '>', 300, 'a long chain');
+    $t->wait_ready($s->{node}->height);
+}
+
+# Most is in the settled layer, or this test would not show anything.
+sub check_settled {
+    my @gen = glob $t->data . '/generations/*/manifest';
+    my ($best) = sort { $b <=> $a }
+        map { $t->read_file($_) =~ /^height (\d+)/m ? $1 : () } @gen;
+    cmp_ok($best // 0, '>', $s->{node}->height - 40, 'settled height');
+    cmp_ok($best // 0, '<=', $s->{node}->height - 20, 'live window');
+}
+
+# The same from an index that was stopped and started again.
+sub after_restart {
+    is($t->stop_indexer, 0, 'the indexer ends with status 0');
+    my $c = client('tcp', '1.6');
+    my $cmp = ElectrumX::Compare->new(picture => $p, client => $c,
+        version => '1.6');
+    $cmp->scripts;
+    $cmp->ok('while the indexer is away');
+    $s->grow(3);
+    $t->start_indexer($s->{node}->indexer_conf);
+    $t->wait_ready($s->{node}->height);
+    my $now = $s->settled($c);
+    $cmp = ElectrumX::Compare->new(picture => $now, client => $c,
+        version => '1.6');
+    $cmp->all;
+    $cmp->ok('after a restart of the indexer');
+}
