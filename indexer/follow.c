@@ -1,0 +1,337 @@
+/*
+ * The tip: connects and disconnects blocks in the live layer, moves what is
+ * deeper than the window into the settled layer, and trims the live rows that
+ * no reader needs any more.
+ *
+ * A block that extends the tip is one commit.  A reorganisation is one commit
+ * with all its disconnects and connects, so that readers see the old chain or
+ * the new one.
+ */
+#include "sync.h"
+
+#include <string.h>
+
+#include "chain.h"
+#include "lib/exi_hex.h"
+#include "lib/exi_sha256.h"
+#include "log.h"
+
+/* Blocks connected without settling first, beyond the window. */
+#define AHEAD_MAX 500
+#define TRIM_BLOCKS 10
+#define TRIM_DEADLINE_MS 30000
+
+static int
+our_hash(void *ctx, uint32_t height, struct exi_blkid *out)
+{
+    struct sync *s = ctx;
+
+    if (height <= settle_meta(s->settle)->height) {
+        return settle_block_hash(s->settle, height, out);
+    }
+    return live_block_hash(s->live, height, out);
+}
+
+static int
+node_parent(void *ctx, const struct exi_blkid *hash, struct exi_blkid *prev,
+            uint32_t *height)
+{
+    struct sync *s = ctx;
+    bool active;
+
+    return rpc_header(s->rpc, hash, prev, height, &active);
+}
+
+static int
+make_plan(struct sync *s, struct chain_plan *p)
+{
+    const struct exi_live_state *st = live_state(s->live);
+    struct chain_io io = { our_hash, node_parent, s };
+    struct exi_blkid best;
+    int rc = rpc_best(s->rpc, &best);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    return chain_plan(p, &io, st->tip_height, &st->tip, &best,
+                      settle_meta(s->settle)->height,
+                      (uint32_t) s->conf->live_window + AHEAD_MAX);
+}
+
+static void
+say_block(struct sync *s, uint32_t before)
+{
+    const struct exi_live_state *st = live_state(s->live);
+    char hex[65];
+
+    exi_hex_display(hex, st->tip.b);
+    hex[64] = '\0';
+    if (st->tip_height != before) {
+        log_info("follow", "block %u %s, mempool %u", st->tip_height, hex,
+                 st->mempool_count);
+    }
+}
+
+/* Connects plan's block i: fetch outside of any wait for readers. */
+static int
+connect_one(struct sync *s, const struct chain_plan *p, uint32_t i)
+{
+    int rc = sync_fetch(s, &p->connect[i]);
+
+    if (rc == EXI_OK) {
+        rc = live_connect(s->live, p->fork + 1 + i, &p->connect[i],
+                          s->block.data, s->block.len);
+    }
+    return rc;
+}
+
+/* The blocks that extend the tip, each a commit of its own. */
+static int
+extend(struct sync *s, const struct chain_plan *p, bool served)
+{
+    uint32_t before = live_state(s->live)->tip_height;
+    int rc = EXI_OK;
+
+    for (uint32_t i = 0; i < p->nconnect && !*s->stop; i++) {
+        rc = live_begin(s->live);
+        if (rc != EXI_OK) {
+            return rc;
+        }
+        rc = connect_one(s, p, i);
+        if (rc == EXI_OK) {
+            rc = live_commit(s->live, EXI_CHANGE_BLOCK);
+        } else {
+            live_abort(s->live);
+        }
+        if (rc != EXI_OK) {
+            return rc;
+        }
+        s->mempool_dirty = true;
+        if (served) {
+            sync_ring(s);
+        }
+    }
+    if (served) {
+        say_block(s, before);
+    }
+    return rc;
+}
+
+static int
+reorg_steps(struct sync *s, const struct chain_plan *p)
+{
+    int rc = EXI_OK;
+
+    while (rc == EXI_OK && live_state(s->live)->tip_height > p->fork) {
+        rc = live_disconnect(s->live);
+    }
+    for (uint32_t i = 0; rc == EXI_OK && i < p->nconnect; i++) {
+        rc = connect_one(s, p, i);
+    }
+    return rc;
+}
+
+/* Disconnects and connects in one commit. */
+static int
+reorganise(struct sync *s, const struct chain_plan *p, bool served)
+{
+    uint32_t old = live_state(s->live)->tip_height;
+    int rc = live_begin(s->live);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    rc = reorg_steps(s, p);
+    if (rc == EXI_OK) {
+        rc = live_commit(s->live, EXI_CHANGE_REORG);
+    } else {
+        live_abort(s->live);
+    }
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    log_info("follow", "reorganisation: %u blocks undone above height %u, %u "
+             "connected", old - p->fork, p->fork, p->nconnect);
+    s->mempool_dirty = true;
+    if (served) {
+        sync_ring(s);
+        say_block(s, old);
+    }
+    return EXI_OK;
+}
+
+int
+follow_tip(struct sync *s, bool served)
+{
+    struct chain_plan p;
+    int rc = make_plan(s, &p);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    s->status.target = p.fork + p.nconnect;
+    if (p.fork < live_state(s->live)->tip_height) {
+        rc = reorganise(s, &p, served);
+    } else {
+        rc = extend(s, &p, served);
+    }
+    chain_plan_free(&p);
+    return rc;
+}
+
+/* Adds live blocks settled + 1 ... to, to the batch. */
+static int
+settle_blocks(struct sync *s, uint32_t to)
+{
+    struct exi_blkid hash;
+    int rc = EXI_OK;
+
+    for (uint32_t h = settle_meta(s->settle)->height + 1;
+         h <= to && rc == EXI_OK; h++) {
+        rc = live_block_hash(s->live, h, &hash);
+        if (rc == EXI_OK) {
+            rc = sync_fetch(s, &hash);
+        }
+        if (rc == EXI_OK) {
+            rc = settle_add(s->settle, h, s->block.data, s->block.len);
+        }
+    }
+    if (rc == EXI_OK) {
+        rc = settle_commit(s->settle);
+    } else {
+        settle_abort(s->settle);
+    }
+    return rc;
+}
+
+/* Puts a new generation on the list; when it is full, in place of the oldest
+ * but one, so that readers of the lowest rows keep theirs. */
+static int
+list_generation(struct sync *s, const struct exi_live_gen *gen)
+{
+    const struct exi_live_state *st = live_state(s->live);
+    struct exi_live_gen list[EXI_LIVE_GENS_MAX];
+    uint32_t n = st->ngens;
+    int rc;
+
+    memcpy(list, st->gens, n * sizeof(list[0]));
+    if (n > 0 && list[n - 1].number == gen->number) {
+        return EXI_OK;
+    }
+    if (n == EXI_LIVE_GENS_MAX) {
+        memmove(list + 1, list + 2, (n - 2) * sizeof(list[0]));
+        n--;
+    }
+    list[n++] = *gen;
+    rc = live_begin(s->live);
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    rc = live_generations(s->live, list, n);
+    if (rc == EXI_OK) {
+        rc = live_commit(s->live, EXI_CHANGE_SETTLED);
+    } else {
+        live_abort(s->live);
+    }
+    return rc;
+}
+
+/* Publishes what is settled and lists it, if that has not been done. */
+static int
+publish_settled(struct sync *s)
+{
+    const struct exi_live_state *st = live_state(s->live);
+    struct exi_live_gen gen;
+    int rc;
+
+    if (st->gens[st->ngens - 1].height >= settle_meta(s->settle)->height) {
+        return EXI_OK;
+    }
+    rc = settle_publish(s->settle, &gen);
+    if (rc == EXI_OK) {
+        rc = list_generation(s, &gen);
+    }
+    if (rc == EXI_OK) {
+        s->published_ms = sync_now_ms();
+        log_info("settle", "settled up to block %u, generation %llu",
+                 gen.height, (unsigned long long) gen.number);
+        sync_ring(s);
+    }
+    return rc;
+}
+
+int
+follow_settle(struct sync *s)
+{
+    uint32_t tip = live_state(s->live)->tip_height;
+    uint32_t have = settle_meta(s->settle)->height;
+    uint32_t window = (uint32_t) s->conf->live_window;
+    uint32_t batch = (uint32_t) s->conf->settle_batch;
+    int rc = EXI_OK;
+
+    if (tip >= window + batch && tip - window - batch >= have) {
+        rc = settle_blocks(s, tip - window);
+    }
+    return rc == EXI_OK ? publish_settled(s) : rc;
+}
+
+/* Does a reader still hold one of the generations before the last listed? */
+static bool
+old_in_use(struct sync *s)
+{
+    const struct exi_live_state *st = live_state(s->live);
+
+    for (uint32_t i = 0; i + 1 < st->ngens; i++) {
+        if (settle_leased(s->settle, st->gens[i].number)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One commit: list only the newest generation, drop some rows below it. */
+static int
+trim_some(struct sync *s, bool *done)
+{
+    struct exi_live_gen last;
+    int rc = live_begin(s->live);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    last = live_state(s->live)->gens[live_state(s->live)->ngens - 1];
+    rc = live_generations(s->live, &last, 1);
+    if (rc == EXI_OK) {
+        rc = live_trim(s->live, last.height + 1, TRIM_BLOCKS, done);
+    }
+    if (rc == EXI_OK) {
+        rc = live_commit(s->live, EXI_CHANGE_SETTLED);
+    } else {
+        live_abort(s->live);
+    }
+    return rc;
+}
+
+int
+follow_trim(struct sync *s)
+{
+    const struct exi_live_state *st = live_state(s->live);
+    const struct exi_live_gen *last = &st->gens[st->ngens - 1];
+    bool done = false;
+    int rc;
+
+    live_reap(s->live);
+    if (st->ngens == 1 && st->live_floor == last->height + 1) {
+        return EXI_OK;
+    }
+    if (old_in_use(s)
+        && sync_now_ms() - s->published_ms < TRIM_DEADLINE_MS) {
+        return EXI_OK;
+    }
+    rc = trim_some(s, &done);
+    if (rc == EXI_OK && done) {
+        settle_prune(s->settle, live_state(s->live)->gens, 1);
+        sync_ring(s);
+    }
+    return rc;
+}

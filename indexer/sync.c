@@ -1,0 +1,727 @@
+/*
+ * Outer states of the indexer:
+ *
+ *   connect_node -> open_settled -> [check_settled -> initial_sync ->
+ *   build_live -> follow]* ; the loop starts over after a deep reorg or when
+ *   the node ran far ahead.
+ *
+ * Node trouble never ends the program: it waits and says so once.
+ */
+#include "sync.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/exi_hex.h"
+#include "lib/exi_merkle.h"
+#include "lib/exi_sha256.h"
+#include "lib/exi_tx.h"
+#include "log.h"
+
+#define RETRY_MS 1000
+#define DISK_RETRY_MS 10000
+#define HASHES 500 /* block hashes asked for at once */
+
+uint64_t
+sync_now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+void
+sync_ring(struct sync *s)
+{
+    const struct exi_live_state *st = live_state(s->live);
+
+    s->status.height = st->tip_height;
+    s->status.mempool = st->mempool_count;
+    bell_ring(s->bell, st->instance, st->seq);
+}
+
+void
+sync_wait(struct sync *s, uint64_t ms, bool tip)
+{
+    struct pollfd p[2] = { { s->wake_fd, POLLIN, 0 }, { -1, POLLIN, 0 } };
+    uint64_t n;
+
+    if (tip && s->notify != NULL) {
+        p[1].fd = notify_fd(s->notify);
+    }
+    if (*s->stop || poll(p, 2, (int) ms) <= 0) {
+        return;
+    }
+    if ((p[1].revents & POLLIN) && read(p[1].fd, &n, sizeof(n)) < 0) {
+        log_debug("sync", "eventfd: %s", strerror(errno));
+    }
+}
+
+void
+sync_node_trouble(struct sync *s, int err)
+{
+    const struct rpc_error *e = rpc_error(s->rpc);
+    enum state st = s->live != NULL ? STATE_STALE : STATE_CONNECTING;
+
+    switch (err) {
+    case EXI_EAUTH:
+        status_set(&s->status, st,
+                   "the node refuses our user name or password (daemon_url, "
+                   "daemon_cookie)");
+        break;
+    case EXI_EWARMUP:
+        status_set(&s->status, st, "the node is still starting: %s",
+                   e->message);
+        break;
+    case EXI_ENET:
+        status_set(&s->status, st, "the node does not answer: %s", e->message);
+        break;
+    default:
+        status_set(&s->status, st, "trouble with the node: %s (%s)",
+                   *e->message ? e->message : exi_strerror(err),
+                   exi_strerror(err));
+        break;
+    }
+}
+
+static bool
+is_node_error(int rc)
+{
+    return rc == EXI_ENET || rc == EXI_EAUTH || rc == EXI_EWARMUP
+           || rc == EXI_ENODE;
+}
+
+/* Checks that the bytes are the block of that hash, transactions included. */
+static int
+check_block(const struct rpc_buf *buf, const struct exi_blkid *hash)
+{
+    uint8_t id[EXI_HASH_LEN];
+
+    if (buf->len < EXI_HEADER_LEN) {
+        return EXI_EFORMAT;
+    }
+    exi_sha256d(id, buf->data, EXI_HEADER_LEN);
+    return memcmp(id, hash->b, EXI_HASH_LEN) == 0 ? EXI_OK : EXI_EFORMAT;
+}
+
+int
+sync_fetch(struct sync *s, const struct exi_blkid *hash)
+{
+    char hex[65];
+    int rc = rpc_block(s->rpc, hash, &s->block);
+
+    if (rc == EXI_OK) {
+        rc = check_block(&s->block, hash);
+    }
+    if (rc == EXI_ENOTFOUND || rc == EXI_EFORMAT) {
+        exi_hex_display(hex, hash->b);
+        hex[64] = '\0';
+        log_warn("sync", "block %s: %s", hex,
+                 rc == EXI_EFORMAT ? "the node sent something else"
+                                   : "the node does not have it (pruned?)");
+    }
+    return rc;
+}
+
+/* Is this the network of the settings?  EXI_OK, EXI_EAPI (said), node errors. */
+static int
+check_network(struct sync *s)
+{
+    struct exi_blkid have, want;
+    char hex[65];
+    int rc = rpc_hash_at(s->rpc, 0, &have);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    if (exi_unhex_display(want.b, s->coin->genesis, 64) != EXI_OK) {
+        return EXI_EAPI;
+    }
+    if (memcmp(have.b, want.b, EXI_HASH_LEN) == 0) {
+        return EXI_OK;
+    }
+    exi_hex_display(hex, have.b);
+    hex[64] = '\0';
+    log_error("sync",
+              "wrong network: the node's genesis block is %s, but network = "
+              "%s has %s",
+              hex, s->coin->network, s->coin->genesis);
+    return EXI_EAPI;
+}
+
+/* Waits until the node answers and is of our network. */
+static int
+connect_node(struct sync *s)
+{
+    int rc;
+
+    while (!*s->stop) {
+        rc = check_network(s);
+        if (rc == EXI_OK || rc == EXI_EAPI) {
+            return rc;
+        }
+        sync_node_trouble(s, rc);
+        sync_wait(s, RETRY_MS, false);
+    }
+    return EXI_OK;
+}
+
+/* Transactions in the node's chain, roughly; for the size of buckets. */
+static uint64_t
+expected_txs(struct sync *s)
+{
+    json_t *r = NULL;
+    uint64_t n = 0;
+
+    if (rpc_call(s->rpc, "getchaintxstats", json_array(), &r) == EXI_OK) {
+        n = (uint64_t) json_integer_value(json_object_get(r, "txcount"));
+        json_decref(r);
+    }
+    return n;
+}
+
+/* Does the data directory have an index already? */
+static bool
+has_format(const struct sync *s)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/FORMAT", s->conf->data_dir);
+    return access(path, F_OK) == 0;
+}
+
+static int
+open_settled(struct sync *s)
+{
+    struct settle_opts o;
+    char why[512];
+    int rc;
+
+    memset(&o, 0, sizeof(o));
+    o.data_dir = s->conf->data_dir;
+    o.network = s->coin->network;
+    o.spender = s->conf->spender;
+    o.keep_generations = (uint32_t) s->conf->keep_generations;
+    o.expected_txs = has_format(s) ? 0 : expected_txs(s);
+    if (exi_unhex_display(o.genesis.b, s->coin->genesis, 64) != EXI_OK) {
+        return EXI_EAPI;
+    }
+    rc = settle_open(&s->settle, &o, why, sizeof(why));
+    if (rc != EXI_OK) {
+        log_error("settle", "%s", why);
+    }
+    return rc;
+}
+
+/* Newest published generation that is in the node's chain; 0: none. */
+static int
+find_generation(struct sync *s, uint64_t *number)
+{
+    struct exi_live_gen g[64];
+    struct exi_blkid at;
+    size_t n = settle_generations(s->settle, g, 64);
+    int rc;
+
+    *number = 0;
+    for (size_t i = 0; i < n; i++) {
+        rc = rpc_hash_at(s->rpc, g[i].height, &at);
+        if (rc == EXI_OK && memcmp(&at, &g[i].block, sizeof(at)) == 0) {
+            *number = g[i].number;
+            return EXI_OK;
+        }
+        if (rc != EXI_OK && rc != EXI_ENOTFOUND) {
+            return rc;
+        }
+    }
+    return EXI_OK;
+}
+
+static int
+fall_back(struct sync *s)
+{
+    char why[512];
+    uint64_t number;
+    int rc = find_generation(s, &number);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    log_warn("sync",
+             "reorganisation deeper than the settled height %u: going back "
+             "to %s %llu",
+             settle_meta(s->settle)->height,
+             number ? "generation" : "an empty index, generation",
+             (unsigned long long) number);
+    rc = settle_fallback(s->settle, number, why, sizeof(why));
+    if (rc != EXI_OK) {
+        log_error("settle", "%s", why);
+    }
+    return rc;
+}
+
+/*
+ * Is what we settled part of the node's chain?  EXI_OK; EXI_ESTALE: no;
+ * EXI_ENOTREADY: the node is behind us on the same chain; node errors.
+ */
+static int
+check_settled(struct sync *s)
+{
+    const struct exi_meta *m = settle_meta(s->settle);
+    struct exi_blkid at;
+    struct rpc_chain c;
+    int rc;
+
+    if (!settle_any(s->settle)) {
+        return EXI_OK;
+    }
+    rc = rpc_hash_at(s->rpc, m->height, &at);
+    if (rc == EXI_OK) {
+        return memcmp(&at, &m->block, sizeof(at)) == 0 ? EXI_OK : EXI_ESTALE;
+    }
+    if (rc != EXI_ENOTFOUND || (rc = rpc_chain(s->rpc, &c)) != EXI_OK) {
+        return rc;
+    }
+    s->status.target = c.blocks;
+    rc = settle_block_hash(s->settle, c.blocks, &at);
+    if (rc != EXI_OK) {
+        return rc == EXI_ENOTFOUND ? EXI_ENOTREADY : rc;
+    }
+    return memcmp(&at, &c.best, sizeof(at)) == 0 ? EXI_ENOTREADY : EXI_ESTALE;
+}
+
+/* Until the settled layer agrees with the node. */
+static int
+agree(struct sync *s)
+{
+    int rc;
+
+    while (!*s->stop) {
+        rc = check_settled(s);
+        if (rc == EXI_OK) {
+            return rc;
+        }
+        if (rc == EXI_ENOTREADY) {
+            status_set(&s->status,
+                       s->live != NULL ? STATE_STALE : STATE_CONNECTING,
+                       "the node is behind: its tip is %u, ours is settled up "
+                       "to %u",
+                       s->status.target, settle_meta(s->settle)->height);
+        } else if (rc == EXI_ESTALE) {
+            rc = fall_back(s);
+            if (rc == EXI_OK) {
+                continue;
+            }
+        }
+        if (is_node_error(rc)) {
+            sync_node_trouble(s, rc);
+        } else if (rc != EXI_ENOTREADY) {
+            return rc;
+        }
+        sync_wait(s, RETRY_MS, false);
+    }
+    return EXI_OK;
+}
+
+/* Hashes of blocks from ... from + *n - 1; *n becomes how many are there. */
+static int
+ask_hashes(struct sync *s, uint32_t from, uint32_t *n, struct exi_blkid *out)
+{
+    json_t *params[HASHES], *results[HASHES];
+    const char *hex;
+    uint32_t got = 0;
+    bool stop = false;
+    int rc;
+
+    for (uint32_t i = 0; i < *n; i++) {
+        params[i] = json_pack("[I]", (json_int_t) from + i);
+    }
+    rc = rpc_batch(s->rpc, "getblockhash", params, *n, results);
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < *n; i++) {
+        hex = json_string_value(results[i]);
+        if (!stop && hex != NULL
+            && exi_unhex_display(out[got].b, hex, strlen(hex)) == EXI_OK) {
+            got++;
+        } else {
+            stop = true;
+        }
+        json_decref(results[i]);
+    }
+    *n = got;
+    return EXI_OK;
+}
+
+struct progress {
+    uint64_t start_ms;
+    uint64_t start_txs;
+    uint64_t bytes;
+    uint64_t last_ms;
+    uint32_t start_height;
+};
+
+static void
+show_progress(struct sync *s, struct progress *p, uint32_t height,
+              uint32_t target)
+{
+    uint64_t now = sync_now_ms(), ms = now - p->start_ms + 1, eta;
+    const struct exi_meta *m = settle_meta(s->settle);
+    uint64_t txs = settle_any(s->settle) ? m->tx_count : 0;
+    char text[128];
+
+    if (now - p->last_ms < 200 && height != target) {
+        return;
+    }
+    p->last_ms = now;
+    eta = (uint64_t) (target - height) * ms / 1000
+          / (height - p->start_height + 1);
+    s->status.rate = (txs - p->start_txs) * 1000 / ms;
+    s->status.height = s->status.settled;
+    s->status.target = target;
+    s->status.tx_count = txs;
+    snprintf(text, sizeof(text), "block %u of %u, %.1f MB/s, ETA %llu s",
+             height, target, (double) p->bytes / 1000.0 / (double) ms,
+             (unsigned long long) eta);
+    log_progress("syncing", height, target, text);
+    snprintf(s->status.message, sizeof(s->status.message), "block %u of %u",
+             height, target);
+    s->status.state = STATE_SYNCING;
+    status_tell(&s->status, false);
+}
+
+static int
+commit_batch(struct sync *s)
+{
+    int rc;
+
+    if (settle_batch_blocks(s->settle) == 0) {
+        return EXI_OK;
+    }
+    rc = settle_commit(s->settle);
+    if (rc == EXI_OK) {
+        s->status.settled = settle_meta(s->settle)->height;
+        s->status.tx_count = settle_meta(s->settle)->tx_count;
+    }
+    return rc;
+}
+
+/* Generations worth having on the way: near tip - 5,000 and tip - 1,000. */
+static bool
+publish_here(uint32_t height, uint32_t before, uint32_t tip)
+{
+    return (tip > 5000 && before < tip - 5000 && height >= tip - 5000)
+           || (tip > 1000 && before < tip - 1000 && height >= tip - 1000);
+}
+
+/* Commits when the batch is large, publishes at the milestones. */
+static int
+maybe_commit(struct sync *s, uint32_t tip)
+{
+    size_t most = (size_t) s->conf->memory_mb * (1 << 20) / 8;
+    uint32_t before = settle_any(s->settle) ? settle_meta(s->settle)->height
+                                            : 0;
+    struct exi_live_gen gen;
+    int rc;
+
+    if (settle_batch_bytes(s->settle) < most) {
+        return EXI_OK;
+    }
+    rc = commit_batch(s);
+    if (rc == EXI_OK
+        && publish_here(settle_meta(s->settle)->height, before, tip)) {
+        rc = settle_publish(s->settle, &gen);
+    }
+    return rc;
+}
+
+static int
+sync_range(struct sync *s, uint32_t from, uint32_t to, uint32_t tip,
+           struct progress *p)
+{
+    struct exi_blkid hashes[HASHES];
+    uint32_t n = to - from + 1 < HASHES ? to - from + 1 : HASHES;
+    int rc = ask_hashes(s, from, &n, hashes);
+
+    for (uint32_t i = 0; i < n && rc == EXI_OK && !*s->stop; i++) {
+        rc = sync_fetch(s, &hashes[i]);
+        if (rc == EXI_OK) {
+            rc = settle_add(s->settle, from + i, s->block.data, s->block.len);
+        }
+        if (rc == EXI_OK) {
+            rc = maybe_commit(s, tip);
+            p->bytes += s->block.len;
+            show_progress(s, p, from + i, to);
+        }
+    }
+    return rc == EXI_OK && n == 0 ? EXI_ESTALE : rc;
+}
+
+/* Height up to which blocks are settled with the node's tip at `tip`. */
+static uint32_t
+settle_target(const struct sync *s, uint32_t tip)
+{
+    return tip > (uint32_t) s->conf->live_window
+               ? tip - (uint32_t) s->conf->live_window
+               : 0;
+}
+
+/*
+ * Settles all that is deeper than the window.  EXI_OK: done;
+ * EXI_ESTALE: a reorganisation below what is settled came in between.
+ */
+static int
+sync_settled(struct sync *s)
+{
+    struct progress p;
+    struct rpc_chain c;
+    struct exi_live_gen gen;
+    uint32_t next, to;
+    int rc;
+
+    memset(&p, 0, sizeof(p));
+    p.start_ms = sync_now_ms();
+    if (settle_any(s->settle)) {
+        p.start_txs = settle_meta(s->settle)->tx_count;
+        p.start_height = settle_meta(s->settle)->height;
+    }
+    for (;;) {
+        rc = rpc_chain(s->rpc, &c);
+        if (rc != EXI_OK || *s->stop) {
+            return rc;
+        }
+        next = settle_any(s->settle) ? settle_meta(s->settle)->height + 1 : 0;
+        next += settle_batch_blocks(s->settle);
+        to = settle_target(s, c.blocks);
+        if (next > to) {
+            break;
+        }
+        s->status.target = c.blocks;
+        rc = sync_range(s, next, to, c.blocks, &p);
+        if (rc != EXI_OK) {
+            return rc;
+        }
+    }
+    log_progress_end();
+    rc = commit_batch(s);
+    s->status.rate = 0;
+    return rc == EXI_OK ? settle_publish(s->settle, &gen) : rc;
+}
+
+/* Waits after a failed write: disk full or the like.  Said once. */
+static void
+disk_trouble(struct sync *s, const char *what, int rc)
+{
+    status_set(&s->status, s->live != NULL ? STATE_STALE : STATE_SYNCING,
+               "%s: %s; trying again every %d s", what,
+               rc == EXI_ESPACE ? "no space left on the disk"
+                                : "cannot write",
+               DISK_RETRY_MS / 1000);
+    sync_wait(s, DISK_RETRY_MS, false);
+}
+
+static int
+prevout(void *ctx, const struct exi_txid *txid, uint32_t index,
+        struct exi_skey *script, int64_t *value_sat)
+{
+    struct sync *s = ctx;
+
+    return settle_prevout(s->settle, txid, index, script, value_sat);
+}
+
+/* New live environment up to the node's tip and mempool, then served. */
+static int
+build_live(struct sync *s)
+{
+    struct live_opts o;
+    struct exi_live_gen gen;
+    struct live *old = s->live;
+    int rc;
+
+    memset(&o, 0, sizeof(o));
+    o.data_dir = s->conf->data_dir;
+    o.map_bytes = (size_t) s->conf->live_map_mb << 20;
+    o.prevout = prevout;
+    o.prevout_ctx = s;
+    rc = settle_publish(s->settle, &gen);
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    if (old != NULL) {
+        live_close(old);
+        s->live = NULL;
+    }
+    status_set(&s->status, STATE_LOADING, "reading recent blocks");
+    rc = live_create(&s->live, &o, &gen, 1,
+                     settle_meta(s->settle)->tx_count);
+    if (rc == EXI_OK) {
+        rc = follow_tip(s, false);
+    }
+    if (rc == EXI_OK) {
+        status_set(&s->status, STATE_LOADING, "reading the mempool");
+        s->mempool_dirty = true;
+        rc = mempool_sync(s, false);
+    }
+    if (rc == EXI_OK) {
+        s->facts_ms = s->hist_ms = 0;
+        rc = mempool_facts(s);
+    }
+    if (rc == EXI_OK) {
+        rc = live_serve(s->live);
+    }
+    if (rc != EXI_OK && s->live != NULL) {
+        live_close(s->live);
+        s->live = NULL;
+    }
+    return rc;
+}
+
+/* One turn of following.  EXI_OK: go on. */
+static int
+follow_once(struct sync *s)
+{
+    int rc = follow_tip(s, true);
+
+    if (rc == EXI_OK) {
+        rc = mempool_sync(s, true);
+    }
+    if (rc == EXI_OK) {
+        rc = mempool_facts(s);
+    }
+    if (rc == EXI_OK) {
+        rc = follow_settle(s);
+    }
+    if (rc == EXI_OK) {
+        rc = follow_trim(s);
+    }
+    return rc;
+}
+
+static void
+say_ready(struct sync *s)
+{
+    const struct exi_live_state *st = live_state(s->live);
+
+    s->status.height = st->tip_height;
+    s->status.settled = settle_meta(s->settle)->height;
+    s->status.mempool = st->mempool_count;
+    s->status.target = st->tip_height;
+    s->status.tx_count = settle_meta(s->settle)->tx_count;
+    status_set(&s->status, STATE_READY, "%s", "");
+    status_tell(&s->status, false);
+}
+
+/* Follows until something needs the outer states: its reason is returned. */
+static int
+follow(struct sync *s)
+{
+    int rc;
+
+    say_ready(s);
+    sync_ring(s);
+    while (!*s->stop) {
+        rc = follow_once(s);
+        if (rc == EXI_OK) {
+            say_ready(s);
+            sync_wait(s, (uint64_t) s->conf->poll_ms, true);
+        } else if (is_node_error(rc) || rc == EXI_ENOTFOUND) {
+            sync_node_trouble(s, rc);
+            sync_wait(s, RETRY_MS, false);
+        } else if (rc == EXI_ESPACE) {
+            disk_trouble(s, "following the chain", rc);
+        } else {
+            return rc;
+        }
+    }
+    return EXI_OK;
+}
+
+/* From the settled layer to following; returns why that ended. */
+static int
+one_round(struct sync *s)
+{
+    int rc = agree(s);
+
+    if (rc == EXI_OK && !*s->stop) {
+        rc = sync_settled(s);
+    }
+    if (rc == EXI_OK && !*s->stop) {
+        rc = build_live(s);
+    }
+    if (rc == EXI_OK && !*s->stop) {
+        rc = follow(s);
+    }
+    return rc;
+}
+
+/* After a round: is it worth another one?  Waits where that helps. */
+static bool
+recoverable(struct sync *s, int rc)
+{
+    log_progress_end();
+    if (s->settle != NULL) {
+        settle_abort(s->settle);
+    }
+    switch (rc) {
+    case EXI_OK:
+    case EXI_ESTALE:
+    case EXI_ELIMIT:
+        return true;
+    case EXI_EAPI: /* a block that does not link: the chain moved */
+    case EXI_EFORMAT:
+        log_warn("sync", "starting over: %s", exi_strerror(rc));
+        sync_wait(s, RETRY_MS, false);
+        return true;
+    case EXI_ESPACE:
+    case EXI_EIO:
+        disk_trouble(s, "writing the index", rc);
+        return true;
+    case EXI_ENOTFOUND:
+    case EXI_ENET:
+    case EXI_EAUTH:
+    case EXI_EWARMUP:
+    case EXI_ENODE:
+        sync_node_trouble(s, rc);
+        sync_wait(s, RETRY_MS, false);
+        return true;
+    default:
+        return false;
+    }
+}
+
+int
+sync_run(struct sync *s)
+{
+    int rc = EXI_OK;
+
+    /* a wrong data directory is said before the node is waited for */
+    if (has_format(s)) {
+        rc = open_settled(s);
+    }
+    if (rc == EXI_OK) {
+        rc = connect_node(s);
+    }
+    if (rc == EXI_OK && !*s->stop && s->settle == NULL) {
+        rc = open_settled(s);
+    }
+    if (rc != EXI_OK || *s->stop) {
+        return rc;
+    }
+    rc = notify_start(&s->notify, &s->rpc_opts, s->conf->poll_ms);
+    if (rc != EXI_OK) {
+        log_warn("sync", "no tip watcher: %s; polling", exi_strerror(rc));
+        s->notify = NULL;
+    }
+    do {
+        rc = one_round(s);
+    } while (!*s->stop && recoverable(s, rc));
+    if (rc != EXI_OK && !*s->stop) {
+        log_error("sync", "%s", exi_strerror(rc));
+    }
+    return *s->stop ? EXI_OK : rc;
+}
