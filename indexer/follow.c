@@ -72,17 +72,12 @@ say_block(struct sync *s, uint32_t before)
     }
 }
 
-/* Connects plan's block i: fetch outside of any wait for readers. */
+/* Connects plan's block i, which is in s->block. */
 static int
 connect_one(struct sync *s, const struct chain_plan *p, uint32_t i)
 {
-    int rc = sync_fetch(s, &p->connect[i]);
-
-    if (rc == EXI_OK) {
-        rc = live_connect(s->live, p->fork + 1 + i, &p->connect[i],
-                          s->block.data, s->block.len);
-    }
-    return rc;
+    return live_connect(s->live, p->fork + 1 + i, &p->connect[i],
+                        s->block.data, s->block.len);
 }
 
 /* The blocks that extend the tip, each a commit of its own. */
@@ -93,7 +88,10 @@ extend(struct sync *s, const struct chain_plan *p, bool served)
     int rc = EXI_OK;
 
     for (uint32_t i = 0; i < p->nconnect && !*s->stop; i++) {
-        rc = live_begin(s->live);
+        rc = sync_fetch(s, &p->connect[i]);
+        if (rc == EXI_OK) {
+            rc = live_begin(s->live);
+        }
         if (rc != EXI_OK) {
             return rc;
         }
@@ -125,8 +123,13 @@ reorg_steps(struct sync *s, const struct chain_plan *p)
     while (rc == EXI_OK && live_state(s->live)->tip_height > p->fork) {
         rc = live_disconnect(s->live);
     }
+    /* fetched one by one in here: 200 large blocks would not fit in memory;
+     * should the node fail, the transaction is dropped */
     for (uint32_t i = 0; rc == EXI_OK && i < p->nconnect; i++) {
-        rc = connect_one(s, p, i);
+        rc = sync_fetch(s, &p->connect[i]);
+        if (rc == EXI_OK) {
+            rc = connect_one(s, p, i);
+        }
     }
     return rc;
 }
