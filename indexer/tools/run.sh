@@ -66,7 +66,12 @@ start() {
     names+=("$name")
 }
 
-alive() { kill -0 "$1" 2>/dev/null; }
+# A child that has ended stays in /proc until the shell reaps it.
+alive() {
+    local stat
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+    [[ ${stat##*) } != Z* ]]
+}
 
 # stop NAME: SIGTERM, SIGKILL after a while, then what is left of its group.
 stop() {
@@ -256,9 +261,9 @@ make_demo_chain() {
         keys+=("$(wallet getaddressinfo "$address" | field pubkey)")
     done
     for kind in legacy p2sh-segwit bech32; do
-        address=$(cli createmultisig 2 \
-            "[\"${keys[0]}\",\"${keys[1]}\",\"${keys[2]}\"]" $kind |
-            field address)
+        address=$(cli -named createmultisig nrequired=2 \
+            keys="[\"${keys[0]}\",\"${keys[1]}\",\"${keys[2]}\"]" \
+            address_type="$kind" | field address)
         pay "$address" 0.5
     done
     address=$(wallet getnewaddress)
@@ -508,6 +513,8 @@ check_settings
 run=$DATA_DIR.run
 nodes=${ELECTRUMX_NODES:-$root/build/nodes}
 
+set -E
+trap 'say "line $LINENO: failed: $BASH_COMMAND"' ERR
 trap stop_all EXIT
 trap on_signal INT TERM HUP
 
