@@ -13,11 +13,17 @@
 struct rpc;
 
 struct rpc_opts {
-    const char *urls;   /* http://user:pass@host:port, several by commas */
-    const char *cookie; /* file with user:pass, read again after a 401; or NULL */
-    long timeout_ms;    /* one request, 30,000 */
-    long connect_timeout_ms;
+    const char *urls;        /* http://user:pass@host:port, several by commas */
+    const char *cookie;      /* file with user:pass, or NULL; read again when
+                                it may have changed */
+    long timeout_ms;         /* one request; 0 = 30,000 */
+    long connect_timeout_ms; /* 0 = 5,000 */
+    unsigned default_port;   /* where a URL has none; 0 = the scheme's */
 };
+
+/* Longest answers accepted: REST, and JSON (twice that for hex, and a bit). */
+#define RPC_REST_MAX ((size_t) 64 << 20)
+#define RPC_JSON_MAX ((size_t) 144 << 20)
 
 /* A growing byte buffer owned by the caller: { NULL, 0, 0 } to start. */
 struct rpc_buf {
@@ -26,8 +32,13 @@ struct rpc_buf {
     size_t cap;
 };
 void rpc_buf_free(struct rpc_buf *b);
+/* Appends; EXI_ENOMEM leaves it as it was.  rpc_buf_room() makes cap - len at
+ * least len. */
+int rpc_buf_room(struct rpc_buf *b, size_t len) EXI_MUST_CHECK;
+int rpc_buf_add(struct rpc_buf *b, const void *data, size_t len) EXI_MUST_CHECK;
 
-/* Last failure of a handle, in words for the log; never credentials. */
+/* Last failure of a handle, in words for the log; never credentials.  Not
+ * changed by success. */
 struct rpc_error {
     int code;          /* JSON-RPC error code of the node, or 0 */
     char message[512]; /* node's message or ours */
@@ -39,13 +50,21 @@ int rpc_new(struct rpc **out, const struct rpc_opts *o, char *why,
 void rpc_free(struct rpc *r);
 const struct rpc_error *rpc_error(const struct rpc *r);
 
-/* Makes a transfer under way in another thread end soon with EXI_ENET. */
-void rpc_cancel(struct rpc *r);
+/* The daemon that is asked now: "http://host:port". */
+const char *rpc_daemon(const struct rpc *r);
 
 /*
- * Calls a method.  params: array, taken (stolen) even on failure; *result: new
- * reference.  With several daemons the next one is tried when one does not
- * answer.  EXI_ENET, EXI_EAUTH, EXI_EWARMUP (-28), EXI_ENODE (rpc_error has code
+ * Makes a transfer under way end at once with EXI_ENET, and all later ones too
+ * until rpc_resume().  Any thread; not from a signal handler.
+ */
+void rpc_cancel(struct rpc *r);
+void rpc_resume(struct rpc *r);
+bool rpc_cancelled(const struct rpc *r);
+
+/*
+ * Calls a method.  params: array, taken (stolen) even on failure, NULL = none;
+ * *result: new reference.  With several daemons the next one is tried when one
+ * does not answer.  EXI_ENET, EXI_EAUTH, EXI_EWARMUP (-28), EXI_ENODE (rpc_error has code
  * and message), EXI_EFORMAT (answer is no JSON-RPC), EXI_ENOMEM.
  */
 int rpc_call(struct rpc *r, const char *method, json_t *params,
@@ -57,42 +76,43 @@ int rpc_call_timeout(struct rpc *r, const char *method, json_t *params,
 
 /*
  * n calls of one method in one HTTP request; params[i] are taken.  results[i]
- * becomes a new reference or NULL where that call failed.
+ * becomes a new reference or NULL where that call failed (rpc_error: the first
+ * of them).
  */
 int rpc_batch(struct rpc *r, const char *method, json_t **params, size_t n,
               json_t **results) EXI_MUST_CHECK;
 
 /* GET path ("/rest/...") into buf (replaced).  EXI_ENOTFOUND: 404;
  * EXI_ENODE: REST is off or another status. */
-int rpc_rest(struct rpc *r, const char *path, struct rpc_buf *buf)
-    EXI_MUST_CHECK;
+int rpc_rest(struct rpc *r, const char *path,
+             struct rpc_buf *buf) EXI_MUST_CHECK;
 
 /*
  * Serialized block into buf: REST `.bin` where the node offers it, else
- * getblock 0; which one works is remembered.  EXI_ENOTFOUND: the node does not
- * have it (pruned).
+ * getblock 0; which one works is remembered.  EXI_ENOTFOUND: no daemon has it
+ * (pruned, or unknown).
  */
-int rpc_block(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
-    EXI_MUST_CHECK;
+int rpc_block(struct rpc *r, const struct exi_blkid *hash,
+              struct rpc_buf *buf) EXI_MUST_CHECK;
 
 /* What the node says of itself. */
 struct rpc_chain {
     uint32_t blocks;  /* height of its tip */
     uint32_t headers; /* height of its best header */
     struct exi_blkid best;
-    bool ibd;    /* initialblockdownload */
+    bool ibd; /* initialblockdownload */
     bool pruned;
-    double progress;   /* verificationprogress */
+    double progress; /* verificationprogress */
 };
 int rpc_chain(struct rpc *r, struct rpc_chain *out) EXI_MUST_CHECK;
 
 /* getbestblockhash; getblockhash (EXI_ENOTFOUND: above the tip); header of a
  * block hash: 80 bytes and its height, and whether it is in the active chain. */
 int rpc_best(struct rpc *r, struct exi_blkid *out) EXI_MUST_CHECK;
-int rpc_hash_at(struct rpc *r, uint32_t height, struct exi_blkid *out)
-    EXI_MUST_CHECK;
+int rpc_hash_at(struct rpc *r, uint32_t height,
+                struct exi_blkid *out) EXI_MUST_CHECK;
 int rpc_header(struct rpc *r, const struct exi_blkid *hash,
-               struct exi_blkid *prev, uint32_t *height, bool *active)
-    EXI_MUST_CHECK;
+               struct exi_blkid *prev, uint32_t *height,
+               bool *active) EXI_MUST_CHECK;
 
 #endif /* RPC_H */
