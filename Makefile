@@ -47,8 +47,8 @@ module_c := $(sort $(wildcard ngx_electrumx_module/*.c))
 module_files := $(sort $(wildcard ngx_electrumx_module/*.[ch]))
 lib_h := $(sort $(wildcard indexer/lib/*.h))
 # The module's files that call no nginx function: unit tests link them alone.
-pure_c := $(wildcard ngx_electrumx_module/ngx_electrumx_line.c \
-                     ngx_electrumx_module/ngx_electrumx_ws.c)
+pure_c := $(wildcard $(foreach f,args json line ws,\
+                     ngx_electrumx_module/ngx_electrumx_$(f).c))
 unit_c := $(sort $(wildcard t/unit/*.c))
 unit_t := $(unit_c:t/unit/%.c=$(BUILD)/t/%.t)
 testlib_c := $(sort $(wildcard t/lib/*.c))
@@ -148,7 +148,7 @@ $(pure_o): $(BUILD)/obj/%.o: %.c $(BUILD)/flags $(ngx_makefile)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(c_flags) $(ngx_includes) $(dep_flags) -c -o $@ $<
 
-# Both archives are made anew, so that a removed source leaves no member. The
+# An archive is made anew, so that a removed source leaves no member. The
 # list of members is a prerequisite for the same reason.
 define archive
 $(BUILD)/$(1): $(2) $(BUILD)/$(1).list
@@ -164,6 +164,7 @@ endef
 libindexer_o := $(filter-out $(BUILD)/obj/indexer/main.o,$(indexer_o))
 $(eval $(call archive,libexi.a,$(lib_o)))
 $(eval $(call archive,libindexer.a,$(libindexer_o)))
+$(eval $(call archive,libpure.a,$(pure_o)))
 
 $(BUILD)/electrumx-indexer: $(indexer_o) $(BUILD)/libexi.a
 	$(say) LINK $@
@@ -219,13 +220,13 @@ asan:
 
 # ---- tests ----
 
-$(BUILD)/t/%.t: t/unit/%.c $(BUILD)/libindexer.a $(BUILD)/libexi.a $(pure_o) \
-                $(testlib_o) $(ngx_makefile) $(BUILD)/flags
+$(BUILD)/t/%.t: t/unit/%.c $(BUILD)/libindexer.a $(BUILD)/libexi.a \
+                $(BUILD)/libpure.a $(testlib_o) $(ngx_makefile) $(BUILD)/flags
 	$(say) UNIT $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(c_flags) $(pkg_cflags) -It/lib -Ingx_electrumx_module \
 	    $(ngx_includes) $(dep_flags) -MF $(@:.t=.d) -c -o $(@:.t=.o) $<
-	$(Q)$(CXX) $(ld_flags) -o $@ $(@:.t=.o) $(testlib_o) $(pure_o) \
+	$(Q)$(CXX) $(ld_flags) -o $@ $(@:.t=.o) $(testlib_o) $(BUILD)/libpure.a \
 	    $(BUILD)/libindexer.a $(BUILD)/libexi.a $(pkg_libs)
 
 check-units: $(unit_t)
@@ -294,7 +295,8 @@ uninstall:
 # ---- the rest ----
 
 formatted = $(wildcard indexer/*.[ch] indexer/*.cc indexer/lib/*.[ch] \
-            indexer/lib/*.cc t/unit/*.[ch] t/lib/*.[ch] t/fuzz/*.c)
+            indexer/lib/*.cc \
+            indexer/lib/*.hh t/unit/*.[ch] t/lib/*.[ch] t/fuzz/*.c)
 
 format:
 	$(CLANG_FORMAT) -i $(formatted)
