@@ -25,6 +25,7 @@ package ElectrumX::Model;
 use strict;
 use warnings;
 use Digest::SHA qw(sha256_hex);
+use ElectrumX::Node;
 use ElectrumX::Tx qw(:all);
 
 my %shash;    # script -> scripthash
@@ -135,7 +136,7 @@ sub _hidden { return $_[0] =~ /\A(?:\x6a|\x00\x6a)/ }
 # Fills the tables: where transactions stand, histories, unspent outputs.
 sub _index {
     my ($self) = @_;
-    @$self{qw(where hist poolhist out)} = ({}, {}, {}, {});
+    @$self{qw(where hist poolhist out status)} = ({}, {}, {}, {}, {});
     my $order = 0;
     for my $h (0 .. $self->{height}) {
         my $pos = 0;
@@ -232,7 +233,13 @@ sub history {
         @{ $self->{hist}{$sh} || [] }), @{ $self->mempool($sh) }];
 }
 
-sub status { return status_of(@{ $_[0]->history($_[1]) }) }
+sub status {
+    my ($self, $sh) = @_;
+    my $kept = $self->{status};
+    $kept->{$sh} = status_of(@{ $self->history($sh) })
+        if !exists $kept->{$sh};
+    return $kept->{$sh};
+}
 
 # Status of a history as it was answered.
 sub status_of {

@@ -540,7 +540,7 @@ sub _check_logs {
 # Processes first (Proc's END), then the directory.
 sub DESTROY {
     my ($self) = @_;
-    return if $$ != $self->{owner};
+    return if $$ != $self->{owner} || ${^GLOBAL_PHASE} eq 'DESTRUCT';
     local ($?, $@, $!);
     $_->running && $_->stop for reverse @{ $self->{all} };
 }
