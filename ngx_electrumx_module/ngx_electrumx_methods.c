@@ -1,0 +1,213 @@
+/*
+ * THE method table: what can be asked, with which arguments, in which versions
+ * of the protocol it belongs.  docs/protocol.md has a row for each.
+ *
+ * Methods stay available in every version; since and until say where the
+ * specification has them.
+ */
+
+#include "ngx_electrumx_rpc.h"
+
+
+#define NGX_ELECTRUMX_SLOTS  128              /* power of two, > 2 * methods */
+
+#define V(a, b, c)           NGX_ELECTRUMX_V(a, b, c)
+
+#define required(name, type)                                                  \
+    { name, NGX_ELECTRUMX_ARG_ ## type, 0, 0 }
+#define optional(name, type, value)                                           \
+    { name, NGX_ELECTRUMX_ARG_ ## type, 1, value }
+#define end                                                                   \
+    { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0 }
+
+
+static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
+
+    /* blocks and headers */
+
+    { ngx_string("blockchain.block.header"),
+      ngx_electrumx_block_header, V(1, 3, 0), 0, NGX_ELECTRUMX_VIEW, 25,
+      { required("height", UINT), optional("cp_height", UINT, 0), end } },
+
+    { ngx_string("blockchain.block.headers"),
+      ngx_electrumx_block_headers, V(1, 2, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("start_height", UINT), required("count", UINT),
+        optional("cp_height", UINT, 0), end } },
+
+    { ngx_string("blockchain.headers.subscribe"),
+      ngx_electrumx_headers_subscribe, V(1, 0, 0), 0, NGX_ELECTRUMX_VIEW, 25,
+      { end } },
+
+    /* scripts */
+
+    { ngx_string("blockchain.scripthash.get_balance"),
+      ngx_electrumx_get_balance, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("scripthash", HASH), end } },
+
+    { ngx_string("blockchain.scripthash.get_history"),
+      ngx_electrumx_get_history, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("scripthash", HASH), end } },
+
+    { ngx_string("blockchain.scripthash.get_mempool"),
+      ngx_electrumx_get_mempool, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("scripthash", HASH), end } },
+
+    { ngx_string("blockchain.scripthash.listunspent"),
+      ngx_electrumx_listunspent, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("scripthash", HASH), end } },
+
+    { ngx_string("blockchain.scripthash.subscribe"),
+      ngx_electrumx_subscribe, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 20,
+      { required("scripthash", HASH), end } },
+
+    { ngx_string("blockchain.scripthash.unsubscribe"),
+      ngx_electrumx_unsubscribe, V(1, 4, 2), 0, 0, 10,
+      { required("scripthash", HASH), end } },
+
+    /* transactions */
+
+    { ngx_string("blockchain.transaction.broadcast"),
+      ngx_electrumx_broadcast, V(1, 0, 0), 0, NGX_ELECTRUMX_NODE, 25,
+      { required("raw_tx", HEX), end } },
+
+    { ngx_string("blockchain.transaction.broadcast_package"),
+      ngx_electrumx_broadcast_package, V(1, 6, 0), 0, NGX_ELECTRUMX_NODE, 25,
+      { required("raw_txs", HEXES), optional("verbose", BOOL, 0), end } },
+
+    { ngx_string("blockchain.transaction.get"),
+      ngx_electrumx_tx_get, V(1, 0, 0), 0,
+      NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 100,
+      { required("tx_hash", HASH), optional("verbose", BOOL, 0), end } },
+
+    { ngx_string("blockchain.transaction.get_merkle"),
+      ngx_electrumx_tx_get_merkle, V(1, 0, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("tx_hash", HASH), optional("height", UINT, 0), end } },
+
+    { ngx_string("blockchain.transaction.id_from_pos"),
+      ngx_electrumx_tx_id_from_pos, V(1, 4, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("height", UINT), required("tx_pos", UINT),
+        optional("merkle", BOOL, 0), end } },
+
+    /* mempool and fees */
+
+    { ngx_string("blockchain.estimatefee"),
+      ngx_electrumx_estimatefee, V(1, 0, 0), 0, NGX_ELECTRUMX_NODE, 10,
+      { required("number", UINT), optional("mode", ANY, 0), end } },
+
+    { ngx_string("blockchain.relayfee"),
+      ngx_electrumx_relayfee, V(1, 0, 0), V(1, 6, 0), NGX_ELECTRUMX_NODE, 100,
+      { end } },
+
+    { ngx_string("mempool.get_fee_histogram"),
+      ngx_electrumx_fee_histogram, V(1, 2, 0), 0, NGX_ELECTRUMX_VIEW, 10,
+      { end } },
+
+    { ngx_string("mempool.get_info"),
+      ngx_electrumx_mempool_info, V(1, 6, 0), 0, NGX_ELECTRUMX_NODE, 100,
+      { end } },
+
+    /* the server */
+
+    { ngx_string("server.version"),
+      ngx_electrumx_server_version, V(1, 0, 0), 0, NGX_ELECTRUMX_EXTRA, 50,
+      { optional("client_name", ANY, 0), optional("protocol_version", ANY, 0),
+        end } },
+
+    { ngx_string("server.ping"),
+      ngx_electrumx_server_ping, V(1, 2, 0), 0, 0, 10,
+      { end } },
+
+    { ngx_string("server.banner"),
+      ngx_electrumx_server_banner, V(1, 0, 0), 0, 0, 50,
+      { end } },
+
+    { ngx_string("server.donation_address"),
+      ngx_electrumx_server_donation, V(1, 0, 0), 0, 0, 10,
+      { end } },
+
+    { ngx_string("server.features"),
+      ngx_electrumx_server_features, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 20,
+      { end } },
+
+    { ngx_string("server.peers.subscribe"),
+      ngx_electrumx_server_peers, V(1, 0, 0), 0, 0, 100,
+      { end } },
+
+    { ngx_string("server.add_peer"),
+      ngx_electrumx_server_add_peer, V(1, 1, 0), 0, 0, 10000,
+      { required("features", ANY), end } },
+};
+
+
+static ngx_uint_t  ngx_electrumx_methods_ready;
+static u_char      ngx_electrumx_method_slots[NGX_ELECTRUMX_SLOTS];
+
+
+/* The names differ in length and in their ends. */
+
+static ngx_inline ngx_uint_t
+ngx_electrumx_method_slot(const u_char *name, size_t len)
+{
+    ngx_uint_t  h;
+
+    h = len * 31;
+    h = (h ^ name[len - 1]) * 31;
+    h = (h ^ name[len / 2]) * 31;
+    h = (h ^ name[len - len / 4 - 1]) * 31;
+
+    return (h ^ (h >> 7)) & (NGX_ELECTRUMX_SLOTS - 1);
+}
+
+
+static void
+ngx_electrumx_methods_init(void)
+{
+    ngx_str_t   *name;
+    ngx_uint_t   i, slot;
+
+    for (i = 0;
+         i < sizeof(ngx_electrumx_methods) / sizeof(ngx_electrumx_method_t);
+         i++)
+    {
+        name = (ngx_str_t *) &ngx_electrumx_methods[i].name;
+        slot = ngx_electrumx_method_slot(name->data, name->len);
+
+        while (ngx_electrumx_method_slots[slot]) {
+            slot = (slot + 1) & (NGX_ELECTRUMX_SLOTS - 1);
+        }
+
+        ngx_electrumx_method_slots[slot] = (u_char) (i + 1);
+    }
+
+    ngx_electrumx_methods_ready = 1;
+}
+
+
+const ngx_electrumx_method_t *
+ngx_electrumx_method(const u_char *name, size_t len)
+{
+    ngx_uint_t                     slot;
+    const ngx_electrumx_method_t  *m;
+
+    if (len == 0) {
+        return NULL;
+    }
+
+    if (!ngx_electrumx_methods_ready) {
+        ngx_electrumx_methods_init();
+    }
+
+    slot = ngx_electrumx_method_slot(name, len);
+
+    while (ngx_electrumx_method_slots[slot]) {
+        m = &ngx_electrumx_methods[ngx_electrumx_method_slots[slot] - 1];
+
+        if (m->name.len == len && ngx_memcmp(m->name.data, name, len) == 0) {
+            return m;
+        }
+
+        slot = (slot + 1) & (NGX_ELECTRUMX_SLOTS - 1);
+    }
+
+    return NULL;
+}

@@ -1,0 +1,295 @@
+/*
+ * Inside of the JSON-RPC room: requests, the method table, calls to the node,
+ * subscriptions.  Only the files below "rpc" in ngx_electrumx.h's picture
+ * include it.
+ */
+
+#ifndef _NGX_ELECTRUMX_RPC_H_INCLUDED_
+#define _NGX_ELECTRUMX_RPC_H_INCLUDED_
+
+
+#include "ngx_electrumx.h"
+#include "ngx_electrumx_args.h"
+
+
+/* error codes (docs/protocol.md) */
+#define NGX_ELECTRUMX_PARSE_ERROR       -32700
+#define NGX_ELECTRUMX_INVALID_REQUEST   -32600
+#define NGX_ELECTRUMX_NO_METHOD         -32601
+#define NGX_ELECTRUMX_BAD_ARGUMENTS     -32602
+#define NGX_ELECTRUMX_INTERNAL          -32603
+#define NGX_ELECTRUMX_BAD_REQUEST       1
+#define NGX_ELECTRUMX_DAEMON_ERROR      2
+#define NGX_ELECTRUMX_HISTORY_TOO_LARGE 10001
+#define NGX_ELECTRUMX_BUSY              -102
+
+/* flags of a method */
+#define NGX_ELECTRUMX_VIEW              1     /* reads the index: has a view */
+#define NGX_ELECTRUMX_NODE              2     /* may call the node */
+#define NGX_ELECTRUMX_EXTRA             4     /* superfluous arguments pass */
+
+#define NGX_ELECTRUMX_MAX_HEADERS       2016  /* of one block.headers */
+
+
+typedef struct ngx_electrumx_req_s     ngx_electrumx_req_t;
+typedef struct ngx_electrumx_batch_s   ngx_electrumx_batch_t;
+typedef struct ngx_electrumx_call_s    ngx_electrumx_call_t;
+
+
+/*
+ * A handler writes the result as JSON to r->out->jw and returns NGX_OK; or
+ * returns what ngx_electrumx_fail() and its like return; or NGX_AGAIN after
+ * ngx_electrumx_call().
+ */
+
+typedef ngx_int_t (*ngx_electrumx_handler_pt)(ngx_electrumx_req_t *r);
+
+
+typedef struct {
+    ngx_str_t                    name;
+    ngx_electrumx_handler_pt     handler;
+    ngx_uint_t                   since;       /* protocol versions of the */
+    ngx_uint_t                   until;       /* specification; 0: no end */
+    ngx_uint_t                   flags;
+    ngx_uint_t                   cost;        /* hundredths of a unit */
+    ngx_electrumx_param_t        params[NGX_ELECTRUMX_MAX_ARGS + 1];
+} ngx_electrumx_method_t;
+
+
+typedef enum {
+    NGX_ELECTRUMX_JSONRPC_LOOSE = 0,          /* no "jsonrpc": as 2.0 */
+    NGX_ELECTRUMX_JSONRPC_1,
+    NGX_ELECTRUMX_JSONRPC_2
+} ngx_electrumx_dialect_e;
+
+
+/* A request under way: on the stack of whoever answers it. */
+
+struct ngx_electrumx_req_s {
+    ngx_electrumx_session_t     *session;
+    ngx_electrumx_index_t       *index;
+    ngx_electrumx_out_t         *out;
+    ngx_electrumx_batch_t       *batch;       /* or NULL */
+    struct exi_view             *view;        /* begun, or NULL */
+    ngx_str_t                    id;          /* as it came; empty: none */
+    ngx_electrumx_dialect_e      dialect;
+
+    const ngx_electrumx_method_t  *method;
+    ngx_electrumx_arg_t          args[NGX_ELECTRUMX_MAX_ARGS];
+
+    ngx_uint_t                   close;       /* the session, after this */
+    ngx_int_t                    code;        /* error */
+    ngx_str_t                    message;
+    u_char                       text[512];   /* room for short messages */
+};
+
+
+/* Answers of one batch; lives until its last call has been answered. */
+
+struct ngx_electrumx_batch_s {
+    ngx_electrumx_out_t         *out;
+    ngx_uint_t                   pending;     /* calls, + 1 while it is read */
+    ngx_uint_t                   answers;
+    ngx_uint_t                   close;       /* the session, after it */
+};
+
+
+/*
+ * A call to the node for a request.  finish() gets a request of its own (no
+ * arguments, no view) and writes the result or fails, as a handler does.
+ */
+
+typedef ngx_int_t (*ngx_electrumx_finish_pt)(ngx_electrumx_req_t *r,
+    ngx_electrumx_call_t *call, ngx_uint_t ok, u_char *json, size_t len);
+
+struct ngx_electrumx_call_s {
+    ngx_queue_t                  queue;       /* in the session's waiting */
+    ngx_electrumx_session_t     *session;
+    ngx_electrumx_batch_t       *batch;
+    ngx_electrumx_finish_pt      finish;
+    const char                  *name;
+    ngx_str_t                    params;      /* JSON array */
+    ngx_str_t                    id;
+    ngx_electrumx_dialect_e      dialect;
+    ngx_uint_t                   number;      /* finish's own */
+    ngx_uint_t                   number2;
+};
+
+
+/* s->rpc, made when a session's first call has to wait. */
+
+typedef struct {
+    ngx_queue_t                  queue;       /* in state->waiting */
+    ngx_queue_t                  calls;       /* ngx_electrumx_call_t */
+    ngx_uint_t                   ncalls;
+    ngx_electrumx_session_t     *session;
+} ngx_electrumx_waiting_t;
+
+
+#define NGX_ELECTRUMX_NESTIMATES        64
+
+typedef struct {
+    ngx_uint_t                   blocks;      /* 0: not in use */
+    ngx_uint_t                   mode;
+    size_t                       len;
+    u_char                       text[32];
+} ngx_electrumx_estimate_t;
+
+
+/* What a worker keeps for an index beside its subscriptions. */
+
+typedef struct {
+    ngx_queue_t                  waiting;     /* ngx_electrumx_waiting_t of
+                                                 sessions, in turn */
+    ngx_uint_t                   ncalls;      /* under way */
+
+    ngx_str_t                    banner;      /* file as read last */
+    time_t                       banner_checked;
+    time_t                       banner_mtime;
+
+    struct exi_blkid             estimates_tip;
+    ngx_uint_t                   nestimates;
+    ngx_electrumx_estimate_t     estimates[NGX_ELECTRUMX_NESTIMATES];
+} ngx_electrumx_state_t;
+
+
+/* rpc */
+
+/* The error to answer; message: constant text, or a format with arguments (cut
+   to the room of r->text).  Both return NGX_ERROR. */
+ngx_int_t ngx_electrumx_fail(ngx_electrumx_req_t *r, ngx_int_t code,
+    const char *message);
+ngx_int_t ngx_cdecl ngx_electrumx_failf(ngx_electrumx_req_t *r, ngx_int_t code,
+    const char *fmt, ...);
+
+/* The error for a result of libexi; what: for the log.  Returns NGX_ERROR. */
+ngx_int_t ngx_electrumx_fail_exi(ngx_electrumx_req_t *r, int rc,
+    const char *what);
+
+/* Begins the view of the message being answered: NGX_OK and r->view, or
+   NGX_ERROR and the error in r. */
+ngx_int_t ngx_electrumx_view(ngx_electrumx_req_t *r);
+
+/* Memory that is good until the message is answered. */
+void *ngx_electrumx_alloc(size_t size);
+extern const struct exi_arena  ngx_electrumx_arena;
+
+/* Writes what precedes the result; returns where the answer starts. */
+size_t ngx_electrumx_answer_begin(ngx_electrumx_req_t *r);
+
+/* Completes the answer (rc: of the handler); one that is no member of a batch
+   is sent. */
+void ngx_electrumx_answer(ngx_electrumx_req_t *r, size_t start, ngx_int_t rc);
+
+/* A message has been answered as far as possible now: ends the view, frees the
+   memory. */
+void ngx_electrumx_message_end(void);
+
+/* One pending part of a batch is done: sends it after the last one. */
+void ngx_electrumx_batch_done(ngx_electrumx_session_t *s,
+    ngx_electrumx_batch_t *batch);
+
+/* Most entries of a history that fit an answer. */
+#define ngx_electrumx_history_limit(index)                                    \
+    ((index)->max_response > 199 ? ((index)->max_response - 100) / 99 : 1)
+
+
+/* methods */
+
+/* Method of that name, or NULL. */
+const ngx_electrumx_method_t *ngx_electrumx_method(const u_char *name,
+    size_t len);
+
+ngx_int_t ngx_electrumx_server_version(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_server_ping(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_server_banner(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_server_donation(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_server_features(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_server_peers(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_server_add_peer(ngx_electrumx_req_t *r);
+
+ngx_int_t ngx_electrumx_block_header(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_block_headers(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_headers_subscribe(ngx_electrumx_req_t *r);
+
+ngx_int_t ngx_electrumx_get_balance(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_get_history(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_get_mempool(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_listunspent(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_subscribe(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_unsubscribe(ngx_electrumx_req_t *r);
+
+ngx_int_t ngx_electrumx_broadcast(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_broadcast_package(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_tx_get(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_tx_get_merkle(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_tx_id_from_pos(ngx_electrumx_req_t *r);
+
+ngx_int_t ngx_electrumx_estimatefee(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_relayfee(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_fee_histogram(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_mempool_info(ngx_electrumx_req_t *r);
+
+
+/* call */
+
+/*
+ * Asks the node for the request; params: JSON array, copied.  NGX_AGAIN: it
+ * will be answered by finish(); *call (if not NULL) may be given numbers.
+ * NGX_ERROR: the error is in r.
+ */
+ngx_int_t ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name,
+    ngx_str_t *params, ngx_electrumx_finish_pt finish,
+    ngx_electrumx_call_t **call);
+
+/* The session is gone: drops its waiting calls. */
+void ngx_electrumx_calls_closed(ngx_electrumx_session_t *s);
+
+/* Reads a node's error {"code", "message"}; text is good as long as json. */
+void ngx_electrumx_node_error(u_char *json, size_t len, ngx_int_t *code,
+    ngx_str_t *text);
+
+/* finish(): answer with the node's result as it is; error 2 otherwise. */
+ngx_int_t ngx_electrumx_finish_raw(ngx_electrumx_req_t *r,
+    ngx_electrumx_call_t *call, ngx_uint_t ok, u_char *json, size_t len);
+
+/* Error 2 in words for a node's error. */
+ngx_int_t ngx_electrumx_fail_node(ngx_electrumx_req_t *r, u_char *json,
+    size_t len);
+
+/* Text of a member of a JSON object; NGX_DECLINED: it is not there. */
+ngx_int_t ngx_electrumx_pick(u_char *json, size_t len, const char *name,
+    ngx_electrumx_json_t *value);
+
+/* Same for the object stored under the name of a fact; needs r->view. */
+ngx_int_t ngx_electrumx_pick_fact(ngx_electrumx_req_t *r, const char *fact,
+    const char *name, ngx_electrumx_json_t *value);
+
+
+/* subscribe */
+
+/* What the worker keeps for the index; NULL: out of memory at start. */
+ngx_electrumx_state_t *ngx_electrumx_state(ngx_electrumx_index_t *index);
+
+/* Sends what changed up to the view; before any subscribe is answered. */
+void ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
+    struct exi_view *view);
+
+/*
+ * Subscribes the session to a script as spelled (64 digits, either case).
+ * *some false: the status is null.  EXI_ELIMIT: history too large, or
+ * EXI_ENOMEM ...: not subscribed.
+ */
+int ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
+    const ngx_str_t *spelling, const u_char *hash, u_char *status,
+    ngx_uint_t *some);
+
+/* Whether it was subscribed. */
+ngx_uint_t ngx_electrumx_subs_remove(ngx_electrumx_session_t *s,
+    const u_char *hash);
+
+/* Forgets all subscriptions of a session. */
+void ngx_electrumx_subs_closed(ngx_electrumx_session_t *s);
+
+
+#endif /* _NGX_ELECTRUMX_RPC_H_INCLUDED_ */
