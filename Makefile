@@ -125,7 +125,8 @@ help:
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \
 	'deps nodes    only what run and test do first' \
 	'format        clang-format over indexer/ and t/' \
-	'clean         build/ but the nodes and the data of "make run"; distclean: all'
+	'clean         build/ but what was fetched and the data of "make run"' \
+	'distclean     build/'
 
 # A change of flags or compiler rebuilds what depends on it.
 $(BUILD)/flags: FORCE
@@ -204,10 +205,12 @@ $(BUILD)/ngx_electrumx_module.so: $(ngx_makefile) $(module_files) $(lib_h) \
 
 # nginx itself, of the same tree: only the sanitizer build needs it.
 .PHONY: nginx
-nginx: $(ngx_makefile) $(BUILD)/ngx_electrumx_module.so
+sanitizer_o := $(call obj,indexer/tools/sanitizer.c)
+nginx: $(ngx_makefile) $(BUILD)/ngx_electrumx_module.so $(if $(SANITIZE),$(sanitizer_o))
 	$(say) NGINX $(BUILD)/nginx
 	+$(Q)$(MAKE) --no-print-directory $(if $(Q),-s) -C $(ngx) -f objs/Makefile \
-	    binary objs/ngx_stream_module.so
+	    binary objs/ngx_stream_module.so \
+	    LINK='$(CC) $(if $(SANITIZE),$(abspath $(sanitizer_o)))'
 	@cp $(ngx)/objs/ngx_stream_module.so $(BUILD)/ngx_stream_module.so.new
 	@mv $(BUILD)/ngx_stream_module.so.new $(BUILD)/ngx_stream_module.so
 	@cp $(ngx)/objs/nginx $(BUILD)/nginx.new
@@ -215,7 +218,8 @@ nginx: $(ngx_makefile) $(BUILD)/ngx_electrumx_module.so
 
 # ELECTRUMX_BUILD=build/asan makes the tests use it.
 asan:
-	+$(Q)$(MAKE) --no-print-directory BUILD=build/asan \
+	@indexer/tools/nginx-source.sh build/nginx-full
+	+$(Q)$(MAKE) --no-print-directory BUILD=build/asan NGX_SRC=build/nginx-full \
 	    SANITIZE=address,undefined OPT='-O1 -g' all nginx check-units
 
 # ---- tests ----
@@ -303,7 +307,8 @@ format:
 
 clean:
 	@[ ! -d $(BUILD) ] || find $(BUILD) -mindepth 1 -maxdepth 1 \
-	    ! -name nodes ! -name run -exec rm -rf {} +
+	    ! -name nodes ! -name run \
+	    ! -name 'nginx-full*' -exec rm -rf {} +
 
 distclean:
 	rm -rf build $(BUILD)
