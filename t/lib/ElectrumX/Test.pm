@@ -242,24 +242,26 @@ sub logs {
 
 # ---- the indexer ------------------------------------------------------------
 
-# Options are the settings of its configuration file; start options: _user,
-# _fsize, _env, _name (process and file name, default indexer).
+# Options are the settings of its configuration file (kept for later starts);
+# start options: _user, _fsize, _env, _program, _name (process and file name,
+# default indexer).
 sub start_indexer {
     my ($self, %o) = @_;
-    my %start = map { $_ => delete $o{"_$_"} } qw(user fsize env name);
+    my %start = map { $_ => delete $o{"_$_"} } qw(user fsize env name program);
     my $name = $start{name} // 'indexer';
     my $conf = $self->indexer_conf($name, %o);
     $start{env} = { $self->san_env, %{ $start{env} || {} } };
     return $self->start($name, death => 'KILL',
         (map { $_ => $start{$_} } grep { defined $start{$_} } qw(user fsize)),
         env => $start{env},
-        cmd => ["$self->{build}/electrumx-indexer", '-c', $conf]);
+        cmd => [$start{program} || "$self->{build}/electrumx-indexer",
+            '-c', $conf]);
 }
 
 sub indexer_conf {
     my ($self, $name, %o) = @_;
     my %conf = (network => 'regtest', data_dir => $self->data,
-        log_level => 'debug', %{ $self->{indexer_conf} || {} }, %o);
+        log_level => 'debug', poll_ms => 100, %{ $self->{indexer_conf} || {} }, %o);
     $self->{data} = $conf{data_dir} if $name eq 'indexer';
     $self->{indexer_conf} = \%conf if $name eq 'indexer';
     my $text = join '', map {"$_ = $conf{$_}\n"}
