@@ -11,6 +11,7 @@
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 
 BUILD ?= build
 OPT ?= -O2 -g
@@ -52,6 +53,9 @@ pure_c := $(wildcard $(foreach f,args json line ws,\
 unit_c := $(sort $(wildcard t/unit/*.c))
 unit_t := $(unit_c:t/unit/%.c=$(BUILD)/t/%.t)
 testlib_c := $(sort $(wildcard t/lib/*.c))
+fuzz_c := $(sort $(wildcard t/fuzz/fuzz_*.c))
+fuzz_names := $(fuzz_c:t/fuzz/fuzz_%.c=%)
+fuzz_t := $(fuzz_names:%=$(BUILD)/t/600-fuzz-%.t)
 
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
 lib_o := $(call obj,$(lib_c) $(lib_cc))
@@ -59,6 +63,7 @@ indexer_o := $(call obj,$(indexer_c) $(indexer_cc))
 ctl_o := $(call obj,$(ctl_c))
 pure_o := $(call obj,$(pure_c))
 testlib_o := $(call obj,$(testlib_c))
+fuzz_o := $(call obj,$(fuzz_c))
 
 # ---- flags ----
 
@@ -105,7 +110,7 @@ ngx_ld_opt = -Wl,-z,relro -Wl,-z,now -fPIC $(sanitize) $(LDFLAGS)
 # ---- targets ----
 
 .PHONY: all indexer ctl module check check-units check-source test test-long \
-        run asan install uninstall format clean distclean deps nodes help FORCE
+        run asan fuzz install uninstall format clean distclean deps nodes help FORCE
 
 all: indexer ctl module
 indexer: $(BUILD)/electrumx-indexer
@@ -121,6 +126,7 @@ help:
 	'test-long     the long ones too' \
 	'check         the C units and the checks of the sources, in seconds' \
 	'check-source  only the checks of the sources' \
+	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \
 	'deps nodes    only what run and test do first' \
@@ -233,10 +239,40 @@ $(BUILD)/t/%.t: t/unit/%.c $(BUILD)/libindexer.a $(BUILD)/libexi.a \
 	$(Q)$(CXX) $(ld_flags) -o $@ $(@:.t=.o) $(testlib_o) $(BUILD)/libpure.a \
 	    $(BUILD)/libindexer.a $(BUILD)/libexi.a $(pkg_libs)
 
-check-units: $(unit_t)
+# A fuzz target replays its corpus, and damaged copies of it, in every build.
+$(call obj,t/fuzz/replay.c) $(fuzz_o): $(BUILD)/obj/%.o: %.c $(BUILD)/flags \
+                                       $(ngx_makefile)
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(c_flags) $(pkg_cflags) -It/lib -It/fuzz -Ingx_electrumx_module \
+	    $(ngx_includes) $(dep_flags) -c -o $@ $<
+
+fuzz_libs := $(BUILD)/libpure.a $(BUILD)/libindexer.a $(BUILD)/libexi.a
+$(BUILD)/fuzz/%: $(BUILD)/obj/t/fuzz/fuzz_%.o $(call obj,t/fuzz/replay.c) $(fuzz_libs)
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(ld_flags) -o $@ $^ $(pkg_libs)
+
+$(BUILD)/t/600-fuzz-%.t: $(BUILD)/fuzz/% Makefile
+	@mkdir -p $(@D)
+	@printf '#!/bin/sh\nREPLAY_MORE=200 exec %s %s\n' '$<' 't/fuzz/corpus/$*' >$@
+	@chmod 755 $@
+
+# The same targets for libFuzzer: build/fuzzer/fuzzer/NAME, to be run by hand,
+# with a directory for new inputs before that of the corpus.
+$(BUILD)/fuzzer/%: $(BUILD)/obj/t/fuzz/fuzz_%.o $(fuzz_libs)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(ld_flags) -fsanitize=fuzzer -o $@ $^ $(pkg_libs)
+
+fuzz:
+	+$(Q)$(MAKE) --no-print-directory BUILD=build/fuzzer CC=clang CXX=clang++ \
+	    SANITIZE=fuzzer-no-link,address,undefined OPT='-O1 -g' \
+	    $(fuzz_names:%=build/fuzzer/fuzzer/%)
+
+check-units: $(unit_t) $(fuzz_t)
 
 check: check-units
-	@prove -j$(TEST_JOBS) $(wildcard t/0*.t) $(unit_t)
+	@prove -j$(TEST_JOBS) $(wildcard t/0*.t) $(unit_t) $(fuzz_t)
 
 check-source:
 	@prove $(wildcard t/0*.t)
@@ -247,10 +283,10 @@ check-source:
 # The last tests take longest: they begin first, so that no core idles at the
 # end.
 order = $(shell ls -1 $(1) | sed 's|\(.*/\)\(.*\)|\2 \1\2|' | sort -r | cut -d' ' -f2-)
-TESTS ?= $(call order,$(filter-out t/9%,$(wildcard t/*.t)) $(unit_t))
+TESTS ?= $(call order,$(filter-out t/9%,$(wildcard t/*.t)) $(unit_t) $(fuzz_t))
 
 define run_tests
-@indexer/tools/deps.sh build run test
+@indexer/tools/deps.sh build run test browser
 @indexer/tools/nodes.sh --electrum
 +$(Q)$(MAKE) --no-print-directory all check-units
 @prove -j$(TEST_JOBS) $(TESTS)
@@ -259,7 +295,7 @@ endef
 test:
 	$(run_tests)
 
-test-long: TESTS = $(call order,$(wildcard t/*.t) $(unit_t))
+test-long: TESTS = $(call order,$(wildcard t/*.t) $(unit_t) $(fuzz_t))
 test-long: export TEST_LONG = 1
 test-long:
 	$(run_tests)
@@ -271,9 +307,9 @@ run:
 	@exec setpriv --pdeathsig TERM indexer/tools/run.sh
 
 deps:
-	@indexer/tools/deps.sh build run test
+	@indexer/tools/deps.sh build run test browser
 nodes:
-	@indexer/tools/nodes.sh
+	@indexer/tools/nodes.sh --electrum
 
 # ---- install ----
 
@@ -313,4 +349,5 @@ clean:
 distclean:
 	rm -rf build $(BUILD)
 
--include $(lib_o:.o=.d) $(indexer_o:.o=.d) $(ctl_o:.o=.d) $(pure_o:.o=.d) $(testlib_o:.o=.d) $(unit_t:.t=.d)
+-include $(lib_o:.o=.d) $(indexer_o:.o=.d) $(ctl_o:.o=.d) $(pure_o:.o=.d) $(testlib_o:.o=.d) $(unit_t:.t=.d) \
+         $(fuzz_o:.o=.d)
