@@ -18,10 +18,10 @@ my $t = ElectrumX::Test->new(
 my $HEADERS = 'blockchain.headers.subscribe';
 my $mounted;
 my $count = 0;
+my $s;    # made by the first part
 
 my $t_node = $t->port('node');
 subtest 'no node, then a node that starts, then a real one' => \&node_comes;
-my $s;    # made by the first part
 subtest 'syncing: errors that say so, then served' => \&while_syncing;
 subtest 'wrong password' => \&wrong_password;
 subtest 'no cookie file' => \&no_cookie;
