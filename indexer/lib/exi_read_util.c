@@ -1,0 +1,108 @@
+/* Look-ups inside a snapshot that several queries share. */
+#include "exi_store.h"
+
+int
+exi_view_get(struct exi_view *v, enum exi_db db, const void *key, size_t keylen,
+             MDB_val *val)
+{
+    MDB_val k = { keylen, (void *) key };
+
+    return exi_store_mdb_err(mdb_get(v->h.txn, v->h.env->dbi[db], &k, val));
+}
+
+int
+exi_view_live_tx(struct exi_view *v, uint64_t id, struct exi_live_tx *t)
+{
+    uint8_t key[8];
+    MDB_val val;
+    int rc;
+
+    exi_put_be64(key, id);
+    rc = exi_view_get(v, EXI_DB_TX, key, sizeof key, &val);
+    if (rc == EXI_OK) {
+        rc = exi_live_tx_decode(t, val.mv_data, val.mv_size);
+    } else if (rc == EXI_ENOTFOUND) {
+        rc = EXI_EFORMAT;
+    }
+    if (rc == EXI_OK
+        && (t->height < 0 || (uint32_t) t->height > v->st.tip_height)) {
+        rc = EXI_EFORMAT;
+    }
+    return rc;
+}
+
+int
+exi_view_live_block(struct exi_view *v, uint32_t height,
+                    struct exi_live_block *b)
+{
+    uint8_t key[4];
+    MDB_val val;
+    int rc;
+
+    exi_put_be32(key, height);
+    rc = exi_view_get(v, EXI_DB_BLOCK, key, sizeof key, &val);
+    return rc ? rc : exi_live_block_decode(b, val.mv_data, val.mv_size);
+}
+
+int
+exi_view_first(const struct exi_view *v, uint32_t height, uint64_t *txnum)
+{
+    const uint8_t *p;
+
+    if (height == 0) {
+        *txnum = 0;
+        return EXI_OK;
+    }
+    p = exi_gen_flat(v->h.gen, EXI_FLAT_TXCOUNTS, height - 1);
+    if (p == NULL) {
+        return EXI_EFORMAT;
+    }
+    *txnum = exi_le64(p);
+    return EXI_OK;
+}
+
+/* The first height whose cumulative count is above txnum. */
+int
+exi_view_height(const struct exi_view *v, uint64_t txnum, uint32_t from,
+                uint32_t *height)
+{
+    const struct exi_gen *g = v->h.gen;
+    uint32_t lo = from, hi = g->m.height;
+
+    if (txnum >= g->m.tx_count) {
+        return EXI_EFORMAT;
+    }
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+        if (exi_le64(exi_gen_flat(g, EXI_FLAT_TXCOUNTS, mid)) > txnum) {
+            hi = mid;
+        } else {
+            lo = mid + 1;
+        }
+    }
+    *height = lo;
+    return EXI_OK;
+}
+
+int
+exi_view_grow(const struct exi_arena *a, void **p, size_t *cap, size_t n,
+              size_t size)
+{
+    size_t want = *cap * 2;
+    void *q;
+
+    if (n < *cap) {
+        return EXI_OK;
+    }
+    if (a == NULL || want > SIZE_MAX / 2 / size) {
+        return EXI_ENOMEM;
+    }
+    q = a->alloc(a->ctx, want * size);
+    if (q == NULL) {
+        return EXI_ENOMEM;
+    }
+    memcpy(q, *p, n * size);
+    *p = q;
+    *cap = want;
+    return EXI_OK;
+}

@@ -1,0 +1,200 @@
+/*
+ * Inside of the read-only side (exi_store_*.c, exi_read_*.c): not for others.
+ *
+ * store -- env (live environment) and gen (generation), both counted: the store
+ * holds the newest, each view what it works with; the last one closes.
+ * Counts and the store's pointers change under store->lock; opening (slow) is
+ * done under store->opening, which is taken first.
+ */
+#ifndef EXI_STORE_H
+#define EXI_STORE_H
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "exi_reader.h"
+#include "exi_readonly_env.h"
+
+enum exi_db {
+    EXI_DB_META,
+    EXI_DB_BLOCK,
+    EXI_DB_BLOCKIDS,
+    EXI_DB_TX,
+    EXI_DB_RAW,
+    EXI_DB_TXID,
+    EXI_DB_HIST,
+    EXI_DB_SPEND,
+    EXI_DB_LOG,
+    EXI_DB_N
+};
+
+#define EXI_ENV_NAME 33 /* 16 hex digits, '-', 16 hex digits */
+
+/* A live environment. */
+struct exi_env {
+    unsigned refs;
+    char name[EXI_ENV_NAME + 1];
+    int lease_fd;
+    MDB_env *env;
+    MDB_dbi dbi[EXI_DB_N];
+    MDB_txn *txn; /* of exi_store_refresh(); reset when not in use */
+};
+
+/* A mapped segment of a flat file, shared by the generations that link it. */
+struct exi_seg {
+    unsigned refs;
+    dev_t dev;
+    ino_t ino;
+    uint8_t *base;
+    size_t len;
+};
+
+struct exi_flat_map {
+    uint64_t count; /* records that count */
+    uint8_t shift;
+    uint32_t record;
+    uint32_t nsegs;
+    const uint8_t **base; /* nsegs */
+    struct exi_seg **segs;
+};
+
+/* A generation. */
+struct exi_gen {
+    unsigned refs;
+    struct exi_manifest m;
+    int lease_fd;
+    struct exi_rodb *db;
+    struct exi_flat_map flat[EXI_FLAT_N];
+};
+
+struct exi_store {
+    char *dir;
+    exi_log_pt log;
+    void *log_ctx;
+    char last_log[256]; /* not said twice in a row */
+    pthread_mutex_t opening;
+    pthread_mutex_t lock;
+    struct exi_env *env;
+    struct exi_gen *gen;
+    struct exi_view *views;
+    struct stat current; /* of live/CURRENT when env was opened */
+    uint64_t bad_gen;    /* newest generation that could not be opened */
+};
+
+/* Entries of one script that fit a view without the arena. */
+#define EXI_VIEW_NUMS 512
+#define EXI_VIEW_ITEMS 32
+
+/* What a live transaction does to the script asked for. */
+struct exi_item {
+    struct exi_txid txid;
+    int32_t height; /* 0: mempool */
+    uint32_t pos;
+    bool unconf;    /* mempool: has an unconfirmed input */
+    int64_t fee_sat;
+    const uint8_t *fx; /* `hist` value */
+    size_t fxlen;
+};
+
+/* What a view keeps between its snapshots. */
+struct exi_held {
+    struct exi_env *env;
+    MDB_txn *txn;
+    MDB_cursor *hist;
+    struct exi_gen *gen;
+    struct exi_rodb_iter *iter;  /* `H`, `T`, `U` */
+    struct exi_rodb_iter *heavy; /* `G`, made at first use */
+};
+
+struct exi_view {
+    struct exi_store *s;
+    struct exi_view *next;
+    bool active;     /* between begin and end; changes under the lock */
+    bool hist_ready; /* h.hist was renewed in this snapshot */
+    struct exi_held h;
+    struct exi_live_state st;
+    uint64_t nums[EXI_VIEW_NUMS];
+    struct exi_item items[EXI_VIEW_ITEMS];
+};
+
+/*
+ * exi_store_read.c
+ */
+int exi_store_mdb_err(int mdb_rc);
+void exi_store_say(struct exi_store *s, int level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Is the generation in the list and does it reach the live rows? */
+bool exi_store_fits(const struct exi_live_state *st, const struct exi_gen *g);
+/*
+ * A generation that fits st with a new reference: the store's, or the newest
+ * listed one that can be opened, which becomes the store's.  EXI_ESTALE: all
+ * are gone, st is old.
+ */
+int exi_store_gen(struct exi_store *s, const struct exi_live_state *st,
+                  struct exi_gen **out) EXI_MUST_CHECK;
+void exi_store_unref_gen(struct exi_store *s, struct exi_gen *g);
+void exi_store_unref_env(struct exi_store *s, struct exi_env *e);
+
+/*
+ * exi_store_view.c
+ */
+/* Lets go of what idle views hold and the store does not use any more. */
+void exi_view_tidy(struct exi_store *s);
+
+/*
+ * exi_store_gen.c
+ */
+/* Opens a listed generation; near (or NULL) is one to share segments with.
+ * EXI_ESTALE: it is (being) removed. */
+int exi_gen_open(struct exi_store *s, const struct exi_live_gen *want,
+                 const struct exi_gen *near, struct exi_gen **out)
+    EXI_MUST_CHECK;
+void exi_gen_close(struct exi_gen *g);
+
+/* Record of a flat file, or NULL: beyond what counts. */
+static inline const uint8_t *
+exi_gen_flat(const struct exi_gen *g, enum exi_flat f, uint64_t i)
+{
+    const struct exi_flat_map *m = &g->flat[f];
+
+    if (i >= m->count) {
+        return NULL;
+    }
+    return m->base[i >> m->shift]
+           + (i & ((1ull << m->shift) - 1)) * m->record;
+}
+
+/*
+ * exi_store_env.c
+ */
+/* Opens the live environment `name`.  EXI_ESTALE: it is being removed;
+ * EXI_ENOTREADY: of another boot. */
+int exi_env_open(struct exi_store *s, const char *name,
+                 struct exi_env **out) EXI_MUST_CHECK;
+void exi_env_close(struct exi_env *e);
+/* State as of now, through the environment's own transaction. */
+int exi_env_state(struct exi_env *e, struct exi_live_state *st) EXI_MUST_CHECK;
+
+/*
+ * exi_read_util.c: look-ups inside a snapshot.
+ */
+int exi_view_get(struct exi_view *v, enum exi_db db, const void *key,
+                 size_t keylen, MDB_val *val) EXI_MUST_CHECK;
+/* Record of a local id; EXI_EFORMAT when it is not there. */
+int exi_view_live_tx(struct exi_view *v, uint64_t id,
+                     struct exi_live_tx *t) EXI_MUST_CHECK;
+/* Row of `block`; EXI_ENOTFOUND. */
+int exi_view_live_block(struct exi_view *v, uint32_t height,
+                        struct exi_live_block *b) EXI_MUST_CHECK;
+/* Height of a settled transaction, which is at least `from`. */
+int exi_view_height(const struct exi_view *v, uint64_t txnum, uint32_t from,
+                    uint32_t *height) EXI_MUST_CHECK;
+/* Transactions in blocks 0 ... height - 1 of the settled chain. */
+int exi_view_first(const struct exi_view *v, uint32_t height,
+                   uint64_t *txnum) EXI_MUST_CHECK;
+/* Makes room for n + 1 elements of `size` in *p (from the arena, doubling). */
+int exi_view_grow(const struct exi_arena *a, void **p, size_t *cap, size_t n,
+                  size_t size) EXI_MUST_CHECK;
+
+#endif /* EXI_STORE_H */
