@@ -15,7 +15,7 @@ enum exi_err {
     EXI_OK = 0,
     EXI_EFORMAT = -1,   /* malformed input or stored data: never retried */
     EXI_ENOTFOUND = -2, /* a look-up has no result */
-    EXI_EIO = -3,       /* the operating system or database failed; errno may say why */
+    EXI_EIO = -3,       /* the system or database failed; errno may say why */
     EXI_ENOMEM = -4,
     EXI_ESTALE = -5,    /* the snapshot is out of date: begin a new view */
     EXI_ELIMIT = -6,    /* a limit given by the caller was reached */

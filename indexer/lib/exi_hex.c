@@ -77,7 +77,7 @@ exi_unhex_display(uint8_t hash[EXI_HASH_LEN], const char *hex, size_t hexlen)
 {
     uint8_t ok = DIGIT;
 
-    if (hexlen != 2 * EXI_HASH_LEN) {
+    if (hexlen != 2 * (size_t) EXI_HASH_LEN) {
         return EXI_EFORMAT;
     }
     for (size_t i = 0; i < EXI_HASH_LEN; i++) {

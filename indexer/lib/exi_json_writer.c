@@ -58,8 +58,8 @@ exi_jw_char(struct exi_jw *w, char c)
 }
 
 /*
- * Length of the UTF-8 sequence at p (n >= 1 bytes are left), 0 if there is
- * none.  RFC 3629, section 4: the second byte's range shuts out overlong
+ * Length of the UTF-8 sequence of more than one byte at p (n >= 1 bytes are
+ * left), 0 if there is none.  RFC 3629, section 4: the second byte's range shuts out overlong
  * forms, surrogates and what is above U+10FFFF.
  */
 static size_t
@@ -68,9 +68,6 @@ utf8_len(const uint8_t *p, size_t n)
     uint8_t low = 0x80, high = 0xbf;
     size_t len;
 
-    if (p[0] < 0x80) {
-        return 1;
-    }
     if (p[0] < 0xc2 || p[0] > 0xf4) {
         return 0;
     }
@@ -132,16 +129,22 @@ put_special(struct exi_jw *w, uint8_t c)
     static const char letters[0x20] = {
         ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'
     };
-    char esc[6] = { '\\', 'u', '0', '0', 0, 0 };
+    char esc[] = "\\u00..";
+    char letter = (char) c;
 
     if (c >= 0x80) {
         exi_jw_lit(w, "\xef\xbf\xbd");
-    } else if (c >= 0x20 || letters[c] != 0) {
-        esc[1] = c >= 0x20 ? (char) c : letters[c];
-        exi_jw_put(w, esc, 2);
+        return;
+    }
+    if (c < 0x20) {
+        letter = letters[c];
+    }
+    if (letter != 0) {
+        exi_jw_char(w, '\\');
+        exi_jw_char(w, letter);
     } else {
         exi_hex(esc + 4, &c, 1);
-        exi_jw_put(w, esc, 6);
+        exi_jw_put(w, esc, sizeof(esc) - 1);
     }
 }
 

@@ -44,7 +44,7 @@ exi_status_add(struct exi_status *s, const struct exi_txid *txid,
                int32_t height)
 {
     char entry[ENTRY_MAX];
-    size_t len = 2 * EXI_HASH_LEN;
+    size_t len = 2 * (size_t) EXI_HASH_LEN;
 
     exi_hex_display(entry, txid->b);
     entry[len++] = ':';
