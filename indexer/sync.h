@@ -5,6 +5,7 @@
  *
  *   sync.c     outer states: node there? -> settled layer -> initial sync ->
  *              live layer -> follow; fallback after a deep reorg
+ *   initial.c  settles all that is deeper than the window
  *   follow.c   the tip: connect, disconnect, settle, trim
  *   mempool.c  the mempool and the facts about it
  */
@@ -74,6 +75,13 @@ void sync_wait(struct sync *s, uint64_t ms, bool tip);
 /* One line for the operator about a failed node call, and the state; the same
  * trouble is logged once. */
 void sync_node_trouble(struct sync *s, int err);
+
+/*
+ * Settles all that is deeper than the window and publishes it.  EXI_OK: done,
+ * or stopped; EXI_ESTALE, EXI_EAPI: a reorganisation came in between, look
+ * again; or an error of the node or the disk.
+ */
+int initial_sync(struct sync *s) EXI_MUST_CHECK;
 
 /*
  * Takes the live layer from its tip to the node's best block.  served: each
