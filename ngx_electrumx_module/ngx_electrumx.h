@@ -125,6 +125,7 @@ struct ngx_electrumx_session_s {
 
     /* owned by ngx_electrumx_session.c */
     size_t                     queued;         /* unsent bytes */
+    off_t                      received;
     unsigned                   closing:1;      /* close when all is sent */
     unsigned                   dead:1;         /* nothing may be sent */
     void                      *io;
@@ -239,6 +240,14 @@ void ngx_electrumx_indexer_tick(ngx_electrumx_index_t *index);
 
 /* Index by name, or NULL; for the adapters' directives. */
 ngx_electrumx_index_t *ngx_electrumx_find(ngx_cycle_t *cycle, ngx_str_t *name);
+
+/* The same while the configuration is read: the block may come later; that it
+   came is checked at the end. */
+ngx_electrumx_index_t *ngx_electrumx_ref(ngx_conf_t *cf, ngx_str_t *name);
+
+/* Frees the worker's free lists, at exit (ngx_electrumx_session.c, _out.c). */
+void ngx_electrumx_session_exit(void);
+void ngx_electrumx_out_exit(void);
 
 extern ngx_module_t  ngx_electrumx_module;
 

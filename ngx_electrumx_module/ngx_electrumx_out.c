@@ -1,0 +1,554 @@
+/*
+ * What a session sends: messages are written into blocks of the worker's free
+ * lists and queued on the session; one write at the end of the event sends all
+ * of them.
+ *
+ * A message that fits behind the last queued one is copied there, so that many
+ * small answers become few buffers (few system calls; with TLS few records);
+ * a small first one moves to a small block, so that a notification to every
+ * session of a worker does not take a large block for each.
+ */
+
+#include "ngx_electrumx_session.h"
+
+
+#define NGX_ELECTRUMX_BLOCK_SMALL   1024
+#define NGX_ELECTRUMX_BLOCK_LARGE   16384
+
+/* room in front of a message for the head of a WebSocket frame */
+#define NGX_ELECTRUMX_HEADROOM      16
+
+/* longest piece that exi_jw asks for */
+#define NGX_ELECTRUMX_PIECE         4096
+
+/* With the sanitizer nothing is reused, so that it sees every late use. */
+
+#if defined(__SANITIZE_ADDRESS__)
+#define NGX_ELECTRUMX_KEEP          0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NGX_ELECTRUMX_KEEP          0
+#endif
+#endif
+
+#ifndef NGX_ELECTRUMX_KEEP
+#define NGX_ELECTRUMX_KEEP          256
+#endif
+
+
+/* A buffer with its chain link; its bytes follow. */
+
+typedef struct {
+    ngx_chain_t    link;        /* first: a link is its block */
+    ngx_buf_t      buf;
+    ngx_uint_t     large;
+} ngx_electrumx_block_t;
+
+
+typedef struct {
+    ngx_chain_t   *free;
+    ngx_uint_t     n;
+} ngx_electrumx_list_t;
+
+
+static ngx_chain_t *ngx_electrumx_block_get(ngx_uint_t large);
+static void ngx_electrumx_block_put(ngx_chain_t *cl);
+static void ngx_electrumx_blocks_put(ngx_chain_t *cl);
+static void ngx_electrumx_out_room(ngx_electrumx_out_t *out);
+static int ngx_electrumx_out_more(struct exi_jw *w, size_t need);
+static size_t ngx_electrumx_out_frame(ngx_electrumx_out_t *out);
+static void ngx_electrumx_out_queue(ngx_electrumx_session_t *s,
+    ngx_chain_t *first, ngx_chain_t *last, size_t size);
+static void ngx_electrumx_out_copy(ngx_buf_t *b, ngx_chain_t *from);
+
+
+static ngx_electrumx_list_t   ngx_electrumx_blocks[2];
+static ngx_electrumx_out_t   *ngx_electrumx_out_free;
+
+
+static ngx_chain_t *
+ngx_electrumx_block_get(ngx_uint_t large)
+{
+    size_t                  size;
+    ngx_buf_t              *b;
+    ngx_chain_t            *cl;
+    ngx_electrumx_list_t   *list;
+    ngx_electrumx_block_t  *block;
+
+    list = &ngx_electrumx_blocks[large];
+    cl = list->free;
+
+    if (cl) {
+        list->free = cl->next;
+        list->n--;
+
+        cl->next = NULL;
+        b = cl->buf;
+        b->pos = b->start;
+        b->last = b->start;
+
+        return cl;
+    }
+
+    size = large ? NGX_ELECTRUMX_BLOCK_LARGE : NGX_ELECTRUMX_BLOCK_SMALL;
+
+    block = ngx_alloc(size, ngx_cycle->log);
+    if (block == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(block, sizeof(ngx_electrumx_block_t));
+
+    block->large = large;
+    block->link.buf = &block->buf;
+
+    b = &block->buf;
+    b->start = (u_char *) block + sizeof(ngx_electrumx_block_t);
+    b->end = (u_char *) block + size;
+    b->pos = b->start;
+    b->last = b->start;
+    b->temporary = 1;
+
+    return &block->link;
+}
+
+
+static void
+ngx_electrumx_block_put(ngx_chain_t *cl)
+{
+    ngx_electrumx_list_t   *list;
+    ngx_electrumx_block_t  *block;
+
+    block = (ngx_electrumx_block_t *) cl;
+    list = &ngx_electrumx_blocks[block->large];
+
+    if (list->n + 1 > NGX_ELECTRUMX_KEEP) {
+        ngx_free(block);
+        return;
+    }
+
+    cl->next = list->free;
+    list->free = cl;
+    list->n++;
+}
+
+
+static void
+ngx_electrumx_blocks_put(ngx_chain_t *cl)
+{
+    ngx_chain_t  *next;
+
+    for ( /* void */ ; cl; cl = next) {
+        next = cl->next;
+        ngx_electrumx_block_put(cl);
+    }
+}
+
+
+ngx_electrumx_out_t *
+ngx_electrumx_out_new(ngx_electrumx_session_t *s)
+{
+    ngx_buf_t            *b;
+    ngx_chain_t          *cl;
+    ngx_electrumx_out_t  *out;
+
+    cl = ngx_electrumx_block_get(1);
+    if (cl == NULL) {
+        return NULL;
+    }
+
+    out = ngx_electrumx_out_free;
+
+    if (out) {
+        ngx_electrumx_out_free = NULL;
+
+    } else {
+        out = ngx_alloc(sizeof(ngx_electrumx_out_t), ngx_cycle->log);
+        if (out == NULL) {
+            ngx_electrumx_block_put(cl);
+            return NULL;
+        }
+    }
+
+    ngx_memzero(out, sizeof(ngx_electrumx_out_t));
+
+    b = cl->buf;
+    b->pos = b->start + NGX_ELECTRUMX_HEADROOM;
+    b->last = b->pos;
+
+    out->session = s;
+    out->first = cl;
+    out->last = cl;
+    out->limit = s->index->max_response;
+    out->jw.more = ngx_electrumx_out_more;
+    out->jw.ctx = out;
+
+    ngx_electrumx_out_room(out);
+
+    return out;
+}
+
+
+/* Room for the writer: up to the limit, and in each block one byte less than
+   there is, so that the newline at the end always fits. */
+
+static void
+ngx_electrumx_out_room(ngx_electrumx_out_t *out)
+{
+    size_t      size, used;
+    ngx_buf_t  *b;
+
+    b = out->last->buf;
+    size = b->end - b->last - 1;
+    used = out->size + (b->last - b->pos);
+
+    if (size > out->limit - used) {
+        size = out->limit - used;
+    }
+
+    out->jw.pos = b->last;
+    out->jw.end = b->last + size;
+}
+
+
+static int
+ngx_electrumx_out_more(struct exi_jw *w, size_t need)
+{
+    ngx_buf_t            *b;
+    ngx_chain_t          *cl;
+    ngx_electrumx_out_t  *out;
+
+    out = w->ctx;
+
+    if (need > NGX_ELECTRUMX_PIECE) {
+        return EXI_EAPI;
+    }
+
+    if (need > out->limit - ngx_electrumx_out_size(out)) {
+        return EXI_ELIMIT;
+    }
+
+    cl = ngx_electrumx_block_get(1);
+    if (cl == NULL) {
+        return EXI_ENOMEM;
+    }
+
+    b = out->last->buf;
+    b->last = w->pos;
+
+    out->size += b->last - b->pos;
+    out->last->next = cl;
+    out->last = cl;
+
+    ngx_electrumx_out_room(out);
+
+    return EXI_OK;
+}
+
+
+size_t
+ngx_electrumx_out_size(ngx_electrumx_out_t *out)
+{
+    return out->size + (out->jw.pos - out->last->buf->pos);
+}
+
+
+void
+ngx_electrumx_out_rewind(ngx_electrumx_out_t *out, size_t size)
+{
+    size_t        n;
+    ngx_chain_t  *cl;
+
+    if (size > ngx_electrumx_out_size(out)) {
+        return;
+    }
+
+    out->last->buf->last = out->jw.pos;
+    out->size = 0;
+
+    for (cl = out->first; cl->next; cl = cl->next) {
+        n = cl->buf->last - cl->buf->pos;
+
+        if (size - out->size <= n) {
+            break;
+        }
+
+        out->size += n;
+    }
+
+    ngx_electrumx_blocks_put(cl->next);
+
+    cl->next = NULL;
+    cl->buf->last = cl->buf->pos + (size - out->size);
+    out->last = cl;
+    out->jw.err = EXI_OK;
+
+    ngx_electrumx_out_room(out);
+}
+
+
+void
+ngx_electrumx_out_drop(ngx_electrumx_out_t *out)
+{
+    ngx_electrumx_blocks_put(out->first);
+
+    if (ngx_electrumx_out_free == NULL && NGX_ELECTRUMX_KEEP) {
+        ngx_electrumx_out_free = out;
+        return;
+    }
+
+    ngx_free(out);
+}
+
+
+void
+ngx_electrumx_out_send(ngx_electrumx_out_t *out)
+{
+    size_t                    size;
+    ngx_buf_t                *b;
+    ngx_chain_t              *cl;
+    ngx_electrumx_io_t       *io;
+    ngx_electrumx_session_t  *s;
+
+    s = out->session;
+    io = s->io;
+
+    if (s->dead || io->close_sent) {
+        ngx_electrumx_out_drop(out);
+        return;
+    }
+
+    if (out->jw.err != EXI_OK) {
+        ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                      "incomplete message dropped: %s",
+                      exi_strerror(out->jw.err));
+        ngx_electrumx_out_drop(out);
+        return;
+    }
+
+    size = ngx_electrumx_out_frame(out);
+
+    if (io->last && size <= (size_t) (io->last->buf->end - io->last->buf->last))
+    {
+        ngx_electrumx_out_copy(io->last->buf, out->first);
+        ngx_electrumx_out_queue(s, NULL, NULL, size);
+        ngx_electrumx_out_drop(out);
+        return;
+    }
+
+    if (io->last == NULL && size <= NGX_ELECTRUMX_BLOCK_SMALL / 2) {
+
+        cl = ngx_electrumx_block_get(0);
+
+        if (cl) {
+            b = cl->buf;
+            ngx_electrumx_out_copy(b, out->first);
+            ngx_electrumx_out_queue(s, cl, cl, size);
+            ngx_electrumx_out_drop(out);
+            return;
+        }
+    }
+
+    ngx_electrumx_out_queue(s, out->first, out->last, size);
+
+    out->first = NULL;
+    ngx_electrumx_out_drop(out);
+}
+
+
+/* Makes the message ready for the wire; its size. */
+
+static size_t
+ngx_electrumx_out_frame(ngx_electrumx_out_t *out)
+{
+    size_t      size, n;
+    u_char      head[NGX_ELECTRUMX_WS_HEAD_MAX];
+    ngx_buf_t  *b;
+
+    size = ngx_electrumx_out_size(out);
+    b = out->last->buf;
+    b->last = out->jw.pos;
+
+    if (out->session->framing == NGX_ELECTRUMX_LINE) {
+        *b->last++ = LF;
+        return size + 1;
+    }
+
+    n = ngx_electrumx_ws_head(head, NGX_ELECTRUMX_WS_TEXT, size);
+
+    b = out->first->buf;
+    b->pos -= n;
+    ngx_memcpy(b->pos, head, n);
+
+    return size + n;
+}
+
+
+static void
+ngx_electrumx_out_copy(ngx_buf_t *b, ngx_chain_t *from)
+{
+    for ( /* void */ ; from; from = from->next) {
+        b->last = ngx_cpymem(b->last, from->buf->pos,
+                             from->buf->last - from->buf->pos);
+    }
+}
+
+
+static void
+ngx_electrumx_out_queue(ngx_electrumx_session_t *s, ngx_chain_t *first,
+    ngx_chain_t *last, size_t size)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    if (first) {
+        if (io->last) {
+            io->last->next = first;
+
+        } else {
+            io->first = first;
+        }
+
+        io->last = last;
+    }
+
+    s->queued += size;
+
+    ngx_post_event(&io->step, &ngx_posted_events);
+}
+
+
+ngx_int_t
+ngx_electrumx_out_control(ngx_electrumx_session_t *s, ngx_uint_t opcode,
+    u_char *data, size_t len)
+{
+    size_t               n;
+    u_char               head[NGX_ELECTRUMX_WS_HEAD_MAX];
+    ngx_buf_t           *b;
+    ngx_chain_t         *cl;
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    if (len > NGX_ELECTRUMX_WS_CTL_MAX) {
+        return NGX_ERROR;
+    }
+
+    n = ngx_electrumx_ws_head(head, opcode, len);
+    cl = io->last;
+
+    if (cl == NULL || n + len > (size_t) (cl->buf->end - cl->buf->last)) {
+
+        cl = ngx_electrumx_block_get(0);
+        if (cl == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_electrumx_out_queue(s, cl, cl, 0);
+    }
+
+    b = cl->buf;
+    b->last = ngx_cpymem(b->last, head, n);
+
+    if (len) {
+        b->last = ngx_cpymem(b->last, data, len);
+    }
+
+    ngx_electrumx_out_queue(s, NULL, NULL, n + len);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_out_flush(ngx_electrumx_session_t *s)
+{
+    off_t                sent;
+    ngx_chain_t         *cl, *rest;
+    ngx_connection_t    *c;
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+    c = s->connection;
+
+    if (io->first == NULL) {
+        return NGX_OK;
+    }
+
+    sent = c->sent;
+
+    rest = c->send_chain(c, io->first, 0);
+    if (rest == NGX_CHAIN_ERROR) {
+        return NGX_ERROR;
+    }
+
+    sent = c->sent - sent;
+
+    while (io->first != rest) {
+        cl = io->first;
+        io->first = cl->next;
+        ngx_electrumx_block_put(cl);
+    }
+
+    if (rest == NULL) {
+        io->last = NULL;
+        s->queued = 0;
+
+        if (c->write->timer_set) {
+            ngx_del_timer(c->write);
+        }
+
+    } else {
+        s->queued -= ngx_min((size_t) sent, s->queued);
+
+        if (sent > 0 || !c->write->timer_set) {
+            ngx_add_timer(c->write, s->index->send_timeout);
+        }
+    }
+
+    if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return rest ? NGX_AGAIN : NGX_OK;
+}
+
+
+void
+ngx_electrumx_out_clear(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    ngx_electrumx_blocks_put(io->first);
+
+    io->first = NULL;
+    io->last = NULL;
+    s->queued = 0;
+}
+
+
+void
+ngx_electrumx_out_exit(void)
+{
+    ngx_uint_t    i;
+    ngx_chain_t  *cl, *next;
+
+    for (i = 0; i < 2; i++) {
+
+        for (cl = ngx_electrumx_blocks[i].free; cl; cl = next) {
+            next = cl->next;
+            ngx_free(cl);
+        }
+
+        ngx_electrumx_blocks[i].free = NULL;
+        ngx_electrumx_blocks[i].n = 0;
+    }
+
+    if (ngx_electrumx_out_free) {
+        ngx_free(ngx_electrumx_out_free);
+        ngx_electrumx_out_free = NULL;
+    }
+}

@@ -1,0 +1,1017 @@
+/*
+ * One client: bytes in, messages to rpc, messages out.  Knows no transport but
+ * the connection's recv and send_chain, so plain and TLS, stream and http are
+ * the same here.
+ *
+ *     read event --> feed --> rpc --> out_send --+
+ *        ^             |                         | posted: step
+ *        |  posted:    | too long at a time,     v
+ *        +-- work <----+ or queue full        flush --> destroy
+ *
+ * Only step destroys a session, and it always runs on its own, never below a
+ * frame of rpc or subscribe: whatever happens elsewhere only marks the session
+ * and posts step.
+ *
+ * All input is read into one buffer of the worker; what a session keeps is an
+ * unfinished message (in.line, in.ws) or input that was read but had to wait
+ * (pend).  There is always a read timer, which is not cancelable, so that a
+ * worker that shuts down waits for its sessions.
+ */
+
+#include "ngx_electrumx_session.h"
+
+#include <time.h>
+
+
+#define NGX_ELECTRUMX_READ_SIZE     32768
+
+/* Bounds of one turn of a session. */
+#define NGX_ELECTRUMX_TURN_READS    8
+#define NGX_ELECTRUMX_TURN_MSGS     128
+#define NGX_ELECTRUMX_TURN_NSEC     2000000
+
+#define NGX_ELECTRUMX_DRAIN_TIME    5000    /* ms, random up to */
+#define NGX_ELECTRUMX_CLOSE_WAIT    2000    /* ms, for the client's end */
+#define NGX_ELECTRUMX_EOF_WAIT      35000   /* ms, for answers of the node */
+
+#define NGX_ELECTRUMX_KEEP_SESSIONS 64
+
+
+/* A session and its inside in one piece. */
+
+typedef struct {
+    ngx_electrumx_session_t    session;     /* first */
+    ngx_electrumx_io_t         io;
+    ngx_queue_t                free;
+} ngx_electrumx_client_t;
+
+
+typedef struct {
+    ngx_uint_t                 msgs;
+    struct timespec            start;
+} ngx_electrumx_turn_t;
+
+
+static ngx_electrumx_client_t *ngx_electrumx_client_alloc(void);
+static void ngx_electrumx_session_attach(ngx_electrumx_session_t *s,
+    ngx_connection_t *c);
+static ngx_int_t ngx_electrumx_session_pend(ngx_electrumx_session_t *s,
+    u_char *p, size_t n);
+static void ngx_electrumx_session_set_timer(ngx_electrumx_session_t *s);
+static void ngx_electrumx_session_timeout(ngx_electrumx_session_t *s);
+static void ngx_electrumx_session_drain(ngx_electrumx_session_t *s);
+
+static void ngx_electrumx_session_read_handler(ngx_event_t *rev);
+static void ngx_electrumx_session_write_handler(ngx_event_t *wev);
+static void ngx_electrumx_session_work_handler(ngx_event_t *ev);
+static void ngx_electrumx_session_step_handler(ngx_event_t *ev);
+
+static void ngx_electrumx_session_read(ngx_electrumx_session_t *s);
+static ngx_int_t ngx_electrumx_session_recv(ngx_electrumx_session_t *s,
+    ngx_electrumx_turn_t *turn);
+static ngx_int_t ngx_electrumx_session_feed(ngx_electrumx_session_t *s,
+    ngx_electrumx_turn_t *turn, u_char **pos, u_char *end);
+static ngx_int_t ngx_electrumx_session_may_go_on(ngx_electrumx_session_t *s,
+    ngx_electrumx_turn_t *turn);
+static ngx_int_t ngx_electrumx_session_event(ngx_electrumx_session_t *s,
+    ngx_electrumx_in_e in, u_char *msg, size_t len);
+static ngx_int_t ngx_electrumx_session_control(ngx_electrumx_session_t *s,
+    ngx_electrumx_in_e in, u_char *msg, size_t len);
+static void ngx_electrumx_session_end(ngx_electrumx_session_t *s,
+    ngx_uint_t code);
+static void ngx_electrumx_session_abort(ngx_electrumx_session_t *s);
+
+static void ngx_electrumx_session_step(ngx_electrumx_session_t *s);
+static ngx_int_t ngx_electrumx_session_send_close(ngx_electrumx_session_t *s);
+static ngx_int_t ngx_electrumx_session_done(ngx_electrumx_session_t *s);
+static void ngx_electrumx_session_discard(ngx_electrumx_session_t *s);
+static void ngx_electrumx_session_destroy(ngx_electrumx_session_t *s,
+    ngx_int_t rc);
+static void *ngx_electrumx_session_resize(void *p, size_t size);
+
+
+static u_char       *ngx_electrumx_read_buf;
+static uint64_t      ngx_electrumx_last_id;
+static ngx_queue_t   ngx_electrumx_free_clients;
+static ngx_uint_t    ngx_electrumx_nfree_clients;
+
+
+/* life: create, references, close */
+
+ngx_electrumx_session_t *
+ngx_electrumx_session_create(ngx_connection_t *c, ngx_electrumx_index_t *index,
+    ngx_electrumx_framing_e framing,
+    void (*finalize)(ngx_electrumx_session_t *s, ngx_int_t rc), void *data,
+    u_char *pre, size_t prelen)
+{
+    ngx_electrumx_io_t       *io;
+    ngx_electrumx_client_t   *client;
+    ngx_electrumx_session_t  *s;
+
+    client = ngx_electrumx_client_alloc();
+    if (client == NULL) {
+        return NULL;
+    }
+
+    s = &client->session;
+    io = &client->io;
+
+    s->io = io;
+    s->index = index;
+    s->framing = framing;
+    s->finalize = finalize;
+    s->data = data;
+    s->id = ++ngx_electrumx_last_id;
+
+    io->refs = 1;
+    io->last_request = ngx_current_msec;
+
+    if (framing == NGX_ELECTRUMX_WS) {
+        ngx_electrumx_ws_init(&io->in.ws, index->max_request,
+                              ngx_electrumx_session_resize);
+    } else {
+        ngx_electrumx_line_init(&io->in.line, index->max_request,
+                                ngx_electrumx_session_resize);
+    }
+
+    if (ngx_electrumx_session_pend(s, pre, prelen) != NGX_OK) {
+        ngx_free(client);
+        return NULL;
+    }
+
+    ngx_queue_insert_tail(&index->sessions, &s->queue);
+
+    index->nsessions++;
+    index->accepted++;
+
+    ngx_electrumx_session_attach(s, c);
+
+    return s;
+}
+
+
+static ngx_electrumx_client_t *
+ngx_electrumx_client_alloc(void)
+{
+    ngx_queue_t             *q;
+    ngx_electrumx_client_t  *client;
+
+    if (ngx_electrumx_read_buf == NULL) {
+
+        ngx_electrumx_read_buf = ngx_alloc(NGX_ELECTRUMX_READ_SIZE,
+                                           ngx_cycle->log);
+        if (ngx_electrumx_read_buf == NULL) {
+            return NULL;
+        }
+
+        ngx_queue_init(&ngx_electrumx_free_clients);
+    }
+
+    if (ngx_queue_empty(&ngx_electrumx_free_clients)) {
+        client = ngx_alloc(sizeof(ngx_electrumx_client_t), ngx_cycle->log);
+        if (client == NULL) {
+            return NULL;
+        }
+
+    } else {
+        q = ngx_queue_head(&ngx_electrumx_free_clients);
+        ngx_queue_remove(q);
+        ngx_electrumx_nfree_clients--;
+
+        client = ngx_queue_data(q, ngx_electrumx_client_t, free);
+    }
+
+    ngx_memzero(client, sizeof(ngx_electrumx_client_t));
+
+    return client;
+}
+
+
+/* Takes over an nginx connection and starts to read. */
+
+static void
+ngx_electrumx_session_attach(ngx_electrumx_session_t *s, ngx_connection_t *c)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    s->connection = c;
+
+    c->data = s;
+    c->log->action = "serving an electrum client";
+
+    /* "idle" makes a worker that shuts down call the read handler once */
+
+    c->idle = 1;
+
+    if (c->read->timer_set) {
+        ngx_del_timer(c->read);
+    }
+
+    if (c->write->timer_set) {
+        ngx_del_timer(c->write);
+    }
+
+    c->read->handler = ngx_electrumx_session_read_handler;
+    c->write->handler = ngx_electrumx_session_write_handler;
+
+    if (ngx_tcp_nodelay(c) != NGX_OK) {
+        ngx_log_debug0(NGX_LOG_DEBUG_EVENT, c->log, 0,
+                       "electrumx: no TCP_NODELAY");
+    }
+
+#if (NGX_SSL)
+    if (c->ssl) {
+        c->ssl->buffer = 0;
+        c->ssl->no_wait_shutdown = 1;
+        ngx_ssl_free_buffer(c);
+    }
+#endif
+
+    io->step.data = s;
+    io->step.log = c->log;
+    io->step.handler = ngx_electrumx_session_step_handler;
+
+    io->work.data = s;
+    io->work.log = c->log;
+    io->work.handler = ngx_electrumx_session_work_handler;
+
+    ngx_electrumx_session_set_timer(s);
+
+    if (ngx_exiting) {
+        ngx_electrumx_session_drain(s);
+    }
+
+    ngx_post_event(&io->work, &ngx_posted_events);
+}
+
+
+void
+ngx_electrumx_session_ref(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_io(s)->refs++;
+}
+
+
+void
+ngx_electrumx_session_unref(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_client_t  *client;
+
+    if (--ngx_electrumx_io(s)->refs) {
+        return;
+    }
+
+    client = (ngx_electrumx_client_t *) s;
+
+    if (ngx_electrumx_nfree_clients >= NGX_ELECTRUMX_KEEP_SESSIONS) {
+        ngx_free(client);
+        return;
+    }
+
+    ngx_queue_insert_head(&ngx_electrumx_free_clients, &client->free);
+    ngx_electrumx_nfree_clients++;
+}
+
+
+void
+ngx_electrumx_session_close(ngx_electrumx_session_t *s, ngx_int_t rc)
+{
+    if (rc == NGX_OK) {
+        ngx_electrumx_session_end(s, NGX_ELECTRUMX_WS_NORMAL);
+
+    } else {
+        ngx_electrumx_session_abort(s);
+    }
+}
+
+
+/* Closes when all is sent; code: of the close frame. */
+
+static void
+ngx_electrumx_session_end(ngx_electrumx_session_t *s, ngx_uint_t code)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    if (s->closing || s->dead) {
+        return;
+    }
+
+    s->closing = 1;
+    io->close_code = code;
+
+    ngx_post_event(&io->step, &ngx_posted_events);
+}
+
+
+/* Closes at once. */
+
+static void
+ngx_electrumx_session_abort(ngx_electrumx_session_t *s)
+{
+    if (s->dead) {
+        return;
+    }
+
+    s->dead = 1;
+
+    ngx_post_event(&ngx_electrumx_io(s)->step, &ngx_posted_events);
+}
+
+
+static void
+ngx_electrumx_session_destroy(ngx_electrumx_session_t *s, ngx_int_t rc)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    s->dead = 1;
+
+    ngx_electrumx_rpc_closed(s);
+
+    if (io->step.posted) {
+        ngx_delete_posted_event(&io->step);
+    }
+
+    if (io->work.posted) {
+        ngx_delete_posted_event(&io->work);
+    }
+
+    ngx_electrumx_out_clear(s);
+
+    if (io->pend) {
+        ngx_free(io->pend);
+        io->pend = NULL;
+    }
+
+    if (s->framing == NGX_ELECTRUMX_WS) {
+        ngx_electrumx_ws_free(&io->in.ws);
+
+    } else {
+        ngx_electrumx_line_free(&io->in.line);
+    }
+
+    ngx_queue_remove(&s->queue);
+    s->index->nsessions--;
+
+    s->connection->idle = 0;
+    s->finalize(s, rc);
+    s->connection = NULL;
+
+    ngx_electrumx_session_unref(s);
+}
+
+
+/* timers */
+
+static void
+ngx_electrumx_session_set_timer(ngx_electrumx_session_t *s)
+{
+    ngx_msec_t           at;
+    ngx_msec_int_t       wait;
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    at = io->last_request + s->index->idle_timeout;
+
+    if (io->draining && (ngx_msec_int_t) (io->drain_at - at) < 0) {
+        at = io->drain_at;
+    }
+
+    if (io->waiting) {
+        at = io->close_at;
+    }
+
+    wait = (ngx_msec_int_t) (at - ngx_current_msec);
+
+    ngx_add_timer(s->connection->read, ngx_max(wait, 1));
+}
+
+
+static void
+ngx_electrumx_session_timeout(ngx_electrumx_session_t *s)
+{
+    ngx_msec_t           now;
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+    now = ngx_current_msec;
+
+    if (io->waiting) {
+
+        if ((ngx_msec_int_t) (io->close_at - now) <= 0) {
+            ngx_electrumx_session_abort(s);
+        }
+
+    } else if (io->draining && (ngx_msec_int_t) (io->drain_at - now) <= 0) {
+
+        ngx_electrumx_session_end(s, NGX_ELECTRUMX_WS_GOING_AWAY);
+        io->drain_at = now + NGX_ELECTRUMX_DRAIN_TIME;
+
+    } else if (now - io->last_request >= s->index->idle_timeout) {
+
+        ngx_log_error(NGX_LOG_INFO, s->connection->log, NGX_ETIMEDOUT,
+                      "client sent no request");
+        ngx_electrumx_session_end(s, NGX_ELECTRUMX_WS_GOING_AWAY);
+        io->last_request = now;
+    }
+
+    ngx_electrumx_session_set_timer(s);
+}
+
+
+/* The worker shuts down: sessions end at random times, so that their wallets
+   do not come back all at once. */
+
+static void
+ngx_electrumx_session_drain(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    io->draining = 1;
+    io->drain_at = ngx_current_msec
+                   + (ngx_msec_t) ngx_random() % NGX_ELECTRUMX_DRAIN_TIME;
+
+    ngx_electrumx_session_set_timer(s);
+}
+
+
+/* events */
+
+static void
+ngx_electrumx_session_read_handler(ngx_event_t *rev)
+{
+    ngx_connection_t         *c;
+    ngx_electrumx_session_t  *s;
+
+    c = rev->data;
+    s = c->data;
+
+    if (rev->timedout) {
+        rev->timedout = 0;
+        ngx_electrumx_session_timeout(s);
+    }
+
+    if (c->close) {
+
+        if (c->error) {
+            ngx_electrumx_session_abort(s);
+            return;
+        }
+
+        /* called once from outside of the event loop: nothing may be read now,
+           what is posted here would not be looked at soon */
+
+        if (!ngx_electrumx_io(s)->draining) {
+            ngx_electrumx_session_drain(s);
+            return;
+        }
+    }
+
+    ngx_electrumx_session_read(s);
+}
+
+
+static void
+ngx_electrumx_session_write_handler(ngx_event_t *wev)
+{
+    ngx_connection_t         *c;
+    ngx_electrumx_session_t  *s;
+
+    c = wev->data;
+    s = c->data;
+
+    if (wev->timedout) {
+        wev->timedout = 0;
+        c->timedout = 1;
+
+        ngx_log_error(NGX_LOG_INFO, c->log, NGX_ETIMEDOUT,
+                      "client does not read");
+        ngx_electrumx_session_abort(s);
+        return;
+    }
+
+    ngx_electrumx_session_step(s);
+}
+
+
+static void
+ngx_electrumx_session_work_handler(ngx_event_t *ev)
+{
+    ngx_electrumx_session_read(ev->data);
+}
+
+
+static void
+ngx_electrumx_session_step_handler(ngx_event_t *ev)
+{
+    ngx_electrumx_session_step(ev->data);
+}
+
+
+/* input */
+
+static void
+ngx_electrumx_session_read(ngx_electrumx_session_t *s)
+{
+    ngx_int_t              rc;
+    ngx_uint_t             i;
+    ngx_event_t           *rev;
+    ngx_electrumx_io_t    *io;
+    ngx_electrumx_turn_t   turn;
+
+    io = s->io;
+    rev = s->connection->read;
+
+    turn.msgs = 0;
+    (void) clock_gettime(CLOCK_MONOTONIC, &turn.start);
+
+    rc = NGX_AGAIN;
+
+    for (i = 0; i < NGX_ELECTRUMX_TURN_READS; i++) {
+
+        if (s->dead) {
+            return;
+        }
+
+        if (io->stopped) {
+            rc = NGX_OK;
+            break;
+        }
+
+        if (io->pend) {
+            rc = ngx_electrumx_session_feed(s, &turn, &io->pend_pos,
+                                            io->pend_end);
+            if (rc == NGX_OK) {
+                ngx_free(io->pend);
+                io->pend = NULL;
+            }
+
+        } else {
+            rc = ngx_electrumx_session_recv(s, &turn);
+        }
+
+        if (rc != NGX_OK) {
+            break;
+        }
+    }
+
+    if (rc == NGX_ERROR || s->dead) {
+        ngx_electrumx_session_abort(s);
+        return;
+    }
+
+    /* there is more, but others come first */
+
+    if (!io->stopped && (io->pend || i == NGX_ELECTRUMX_TURN_READS)) {
+        ngx_post_event(&io->work, &ngx_posted_next_events);
+    }
+
+    if (ngx_handle_read_event(rev, rev->eof ? NGX_CLOSE_EVENT : 0) != NGX_OK) {
+        ngx_electrumx_session_abort(s);
+    }
+}
+
+
+/* Reads once: NGX_OK, NGX_AGAIN (nothing to read now, or what was read has to
+   wait), NGX_ERROR. */
+
+static ngx_int_t
+ngx_electrumx_session_recv(ngx_electrumx_session_t *s,
+    ngx_electrumx_turn_t *turn)
+{
+    u_char              *pos, *end;
+    ssize_t              n;
+    ngx_int_t            rc;
+    ngx_connection_t    *c;
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+    c = s->connection;
+
+    if (io->eof || !c->read->ready) {
+        return NGX_AGAIN;
+    }
+
+    n = c->recv(c, ngx_electrumx_read_buf, NGX_ELECTRUMX_READ_SIZE);
+
+    if (n == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    if (n == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    if (n == 0) {
+        io->eof = 1;
+        ngx_post_event(&io->step, &ngx_posted_events);
+        return NGX_AGAIN;
+    }
+
+    s->received += n;
+
+    pos = ngx_electrumx_read_buf;
+    end = pos + n;
+
+    rc = ngx_electrumx_session_feed(s, turn, &pos, end);
+
+    if (rc == NGX_AGAIN) {
+        return ngx_electrumx_session_pend(s, pos, end - pos) == NGX_OK
+               ? NGX_AGAIN : NGX_ERROR;
+    }
+
+    return rc;
+}
+
+
+/* Keeps input for later. */
+
+static ngx_int_t
+ngx_electrumx_session_pend(ngx_electrumx_session_t *s, u_char *p, size_t n)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    if (n == 0) {
+        return NGX_OK;
+    }
+
+    io->pend = ngx_alloc(n, ngx_cycle->log);
+    if (io->pend == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(io->pend, p, n);
+
+    io->pend_pos = io->pend;
+    io->pend_end = io->pend + n;
+
+    return NGX_OK;
+}
+
+
+/* Handles the messages in the input: NGX_OK all is used, NGX_AGAIN the rest has
+   to wait, NGX_ERROR. */
+
+static ngx_int_t
+ngx_electrumx_session_feed(ngx_electrumx_session_t *s,
+    ngx_electrumx_turn_t *turn, u_char **pos, u_char *end)
+{
+    size_t               len;
+    u_char              *msg;
+    ngx_int_t            rc;
+    ngx_electrumx_in_e   in;
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    for ( ;; ) {
+
+        /* closing: a line client's input is no longer looked at, a WebSocket
+           client's only for its close frame */
+
+        if (s->closing && s->framing == NGX_ELECTRUMX_LINE) {
+            *pos = end;
+            return NGX_OK;
+        }
+
+        msg = NULL;
+        len = 0;
+
+        if (s->framing == NGX_ELECTRUMX_WS) {
+            in = ngx_electrumx_ws_next(&io->in.ws, pos, end, &msg, &len);
+
+        } else {
+            in = ngx_electrumx_line_next(&io->in.line, pos, end, &msg, &len);
+        }
+
+        if (in == NGX_ELECTRUMX_IN_AGAIN) {
+            return NGX_OK;
+        }
+
+        rc = ngx_electrumx_session_event(s, in, msg, len);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+
+        if (ngx_electrumx_session_may_go_on(s, turn) != NGX_OK) {
+            return NGX_AGAIN;
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_electrumx_session_may_go_on(ngx_electrumx_session_t *s,
+    ngx_electrumx_turn_t *turn)
+{
+    struct timespec  now;
+
+    if (s->dead) {
+        return NGX_ERROR;
+    }
+
+    if (s->queued > s->index->max_queue) {
+        ngx_electrumx_io(s)->stopped = 1;
+        return NGX_AGAIN;
+    }
+
+    if (++turn->msgs >= NGX_ELECTRUMX_TURN_MSGS) {
+        return NGX_AGAIN;
+    }
+
+    (void) clock_gettime(CLOCK_MONOTONIC, &now);
+
+    if ((now.tv_sec - turn->start.tv_sec) * 1000000000
+        + (now.tv_nsec - turn->start.tv_nsec) > NGX_ELECTRUMX_TURN_NSEC)
+    {
+        return NGX_AGAIN;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_electrumx_session_event(ngx_electrumx_session_t *s, ngx_electrumx_in_e in,
+    u_char *msg, size_t len)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    switch (in) {
+
+    case NGX_ELECTRUMX_IN_MESSAGE:
+
+        if (!s->closing) {
+            io->last_request = ngx_current_msec;
+            ngx_electrumx_rpc_message(s, msg, len);
+        }
+
+        return NGX_OK;
+
+    case NGX_ELECTRUMX_IN_OVERSIZED:
+
+        ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                      "client sent a message of more than %uz bytes",
+                      s->index->max_request);
+
+        if (!s->closing) {
+            ngx_electrumx_rpc_oversized(s);
+        }
+
+        if (s->framing == NGX_ELECTRUMX_WS) {
+            ngx_electrumx_session_end(s, NGX_ELECTRUMX_WS_TOO_BIG);
+        }
+
+        return NGX_OK;
+
+    case NGX_ELECTRUMX_IN_NOMEM:
+        return NGX_ERROR;
+
+    case NGX_ELECTRUMX_IN_AGAIN:
+    case NGX_ELECTRUMX_IN_PING:
+    case NGX_ELECTRUMX_IN_PONG:
+    case NGX_ELECTRUMX_IN_CLOSE:
+    case NGX_ELECTRUMX_IN_ERROR:
+        break;
+    }
+
+    return ngx_electrumx_session_control(s, in, msg, len);
+}
+
+
+/* WebSocket's own events. */
+
+static ngx_int_t
+ngx_electrumx_session_control(ngx_electrumx_session_t *s,
+    ngx_electrumx_in_e in, u_char *msg, size_t len)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    switch (in) {
+
+    case NGX_ELECTRUMX_IN_PING:
+
+        io->last_request = ngx_current_msec;
+
+        if (s->closing) {
+            return NGX_OK;
+        }
+
+        return ngx_electrumx_out_control(s, NGX_ELECTRUMX_WS_PONG, msg, len);
+
+    case NGX_ELECTRUMX_IN_CLOSE:
+
+        /* answered with the same code; answers under way are not waited for */
+
+        io->close_read = 1;
+        ngx_electrumx_session_end(s, io->in.ws.code);
+        ngx_post_event(&io->step, &ngx_posted_events);
+
+        return NGX_OK;
+
+    case NGX_ELECTRUMX_IN_ERROR:
+
+        ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
+                      "client broke the WebSocket protocol, code %ui",
+                      (ngx_uint_t) io->in.ws.code);
+        ngx_electrumx_session_end(s, io->in.ws.code);
+
+        return NGX_OK;
+
+    default:
+        return NGX_OK;
+    }
+}
+
+
+/* output and end */
+
+static void
+ngx_electrumx_session_step(ngx_electrumx_session_t *s)
+{
+    ngx_int_t            rc;
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    if (s->dead) {
+        ngx_electrumx_session_destroy(s, NGX_ERROR);
+        return;
+    }
+
+    if (s->closing && ngx_electrumx_session_send_close(s) != NGX_OK) {
+        ngx_electrumx_session_destroy(s, NGX_ERROR);
+        return;
+    }
+
+    rc = ngx_electrumx_out_flush(s);
+
+    if (rc == NGX_ERROR) {
+        ngx_electrumx_session_destroy(s, NGX_ERROR);
+        return;
+    }
+
+    if (io->stopped && s->queued <= s->index->max_queue / 2) {
+        io->stopped = 0;
+        ngx_post_event(&io->work, &ngx_posted_next_events);
+    }
+
+    if (rc == NGX_OK && ngx_electrumx_session_done(s) == NGX_OK) {
+        ngx_electrumx_session_destroy(s, NGX_OK);
+    }
+}
+
+
+/* The close frame goes behind all that was queued, once. */
+
+static ngx_int_t
+ngx_electrumx_session_send_close(ngx_electrumx_session_t *s)
+{
+    size_t               n;
+    u_char               frame[4];
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+
+    if (s->framing != NGX_ELECTRUMX_WS || io->close_sent) {
+        return NGX_OK;
+    }
+
+    n = ngx_electrumx_ws_close(frame, io->close_code);
+
+    if (ngx_electrumx_out_control(s, NGX_ELECTRUMX_WS_CLOSE, frame + 2, n - 2)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    io->close_sent = 1;
+
+    return NGX_OK;
+}
+
+
+/* All is sent; NGX_OK: the session can go. */
+
+static ngx_int_t
+ngx_electrumx_session_done(ngx_electrumx_session_t *s)
+{
+    ngx_msec_t           wait;
+    ngx_electrumx_io_t  *io;
+
+    io = s->io;
+    wait = NGX_ELECTRUMX_CLOSE_WAIT;
+
+    if (s->closing) {
+
+        if (s->framing == NGX_ELECTRUMX_LINE || io->close_read || io->eof) {
+            ngx_electrumx_session_discard(s);
+            return NGX_OK;
+        }
+
+    } else if (io->eof) {
+
+        /* the client may wait for the rest of its answers */
+
+        if (s->ncalls == 0) {
+            return NGX_OK;
+        }
+
+        wait = NGX_ELECTRUMX_EOF_WAIT;
+
+    } else {
+        return NGX_AGAIN;
+    }
+
+    if (!io->waiting) {
+        io->waiting = 1;
+        io->close_at = ngx_current_msec + wait;
+        ngx_electrumx_session_set_timer(s);
+    }
+
+    return NGX_AGAIN;
+}
+
+
+/* Input that is left unread would make the system reset the connection, and the
+   client lose what was sent last. */
+
+static void
+ngx_electrumx_session_discard(ngx_electrumx_session_t *s)
+{
+    ngx_uint_t         i;
+    ngx_connection_t  *c;
+
+    c = s->connection;
+    c->read->ready = !ngx_electrumx_io(s)->eof;
+
+    for (i = 0; i < NGX_ELECTRUMX_TURN_READS; i++) {
+
+        if (!c->read->ready
+            || c->recv(c, ngx_electrumx_read_buf, NGX_ELECTRUMX_READ_SIZE) <= 0)
+        {
+            return;
+        }
+    }
+}
+
+
+static void *
+ngx_electrumx_session_resize(void *p, size_t size)
+{
+    void  *new;
+
+    if (size == 0) {
+        ngx_free(p);
+        return NULL;
+    }
+
+    new = realloc(p, size);
+
+    if (new == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, ngx_cycle->log, ngx_errno,
+                      "realloc(%uz) failed", size);
+    }
+
+    return new;
+}
+
+
+void
+ngx_electrumx_session_exit(void)
+{
+    ngx_queue_t             *q;
+    ngx_electrumx_client_t  *client;
+
+    if (ngx_electrumx_read_buf == NULL) {
+        return;
+    }
+
+    while (!ngx_queue_empty(&ngx_electrumx_free_clients)) {
+
+        q = ngx_queue_head(&ngx_electrumx_free_clients);
+        ngx_queue_remove(q);
+
+        client = ngx_queue_data(q, ngx_electrumx_client_t, free);
+        ngx_free(client);
+    }
+
+    ngx_electrumx_nfree_clients = 0;
+
+    ngx_free(ngx_electrumx_read_buf);
+    ngx_electrumx_read_buf = NULL;
+}

@@ -1,0 +1,60 @@
+/*
+ * Inside of a session: what ngx_electrumx_session.c and ngx_electrumx_out.c
+ * share; nobody else includes it.
+ */
+
+#ifndef _NGX_ELECTRUMX_SESSION_H_INCLUDED_
+#define _NGX_ELECTRUMX_SESSION_H_INCLUDED_
+
+
+#include "ngx_electrumx.h"
+#include "ngx_electrumx_line.h"
+#include "ngx_electrumx_ws.h"
+
+
+typedef struct {
+    ngx_chain_t               *first;       /* unsent blocks */
+    ngx_chain_t               *last;
+
+    union {
+        ngx_electrumx_line_t   line;
+        ngx_electrumx_ws_t     ws;
+    } in;
+
+    u_char                    *pend;        /* read, not yet parsed */
+    u_char                    *pend_pos;
+    u_char                    *pend_end;
+
+    ngx_event_t                step;        /* posted: write, close */
+    ngx_event_t                work;        /* posted: go on reading */
+
+    ngx_msec_t                 last_request;
+    ngx_msec_t                 drain_at;
+    ngx_msec_t                 close_at;    /* waits for the client no longer */
+    ngx_uint_t                 refs;
+    ngx_uint_t                 close_code;  /* of the close frame, or 0 */
+
+    unsigned                   eof:1;       /* the client sends no more */
+    unsigned                   stopped:1;   /* not reading: queue is full */
+    unsigned                   draining:1;  /* the worker shuts down */
+    unsigned                   close_sent:1;
+    unsigned                   close_read:1;
+    unsigned                   waiting:1;   /* close_at is set */
+} ngx_electrumx_io_t;
+
+
+#define ngx_electrumx_io(s)  ((ngx_electrumx_io_t *) (s)->io)
+
+
+/* Queues a WebSocket control frame of up to 125 bytes. */
+ngx_int_t ngx_electrumx_out_control(ngx_electrumx_session_t *s,
+    ngx_uint_t opcode, u_char *data, size_t len);
+
+/* Writes what the connection takes: NGX_OK all, NGX_AGAIN some, NGX_ERROR. */
+ngx_int_t ngx_electrumx_out_flush(ngx_electrumx_session_t *s);
+
+/* Drops the queue. */
+void ngx_electrumx_out_clear(ngx_electrumx_session_t *s);
+
+
+#endif /* _NGX_ELECTRUMX_SESSION_H_INCLUDED_ */
