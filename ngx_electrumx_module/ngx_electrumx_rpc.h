@@ -126,16 +126,6 @@ typedef struct {
 } ngx_electrumx_waiting_t;
 
 
-#define NGX_ELECTRUMX_NESTIMATES        64
-
-typedef struct {
-    ngx_uint_t                   blocks;      /* 0: not in use */
-    ngx_uint_t                   mode;
-    size_t                       len;
-    u_char                       text[32];
-} ngx_electrumx_estimate_t;
-
-
 /* What a worker keeps for an index beside its subscriptions. */
 
 typedef struct {
@@ -146,10 +136,6 @@ typedef struct {
     ngx_str_t                    banner;      /* file as read last */
     time_t                       banner_checked;
     time_t                       banner_mtime;
-
-    struct exi_blkid             estimates_tip;
-    ngx_uint_t                   nestimates;
-    ngx_electrumx_estimate_t     estimates[NGX_ELECTRUMX_NESTIMATES];
 } ngx_electrumx_state_t;
 
 
@@ -245,7 +231,8 @@ ngx_int_t ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name,
 /* The session is gone: drops its waiting calls. */
 void ngx_electrumx_calls_closed(ngx_electrumx_session_t *s);
 
-/* Reads a node's error {"code", "message"}; text is good as long as json. */
+/* Reads an error {"code", "message"}: code 1 means that the node said no; text
+   is good as long as json. */
 void ngx_electrumx_node_error(u_char *json, size_t len, ngx_int_t *code,
     ngx_str_t *text);
 

@@ -1,0 +1,457 @@
+/*
+ * Calls to the node for requests: a session has at most max_calls of them
+ * under way, a worker at most NGX_ELECTRUMX_CALLS; the others wait, and
+ * sessions take turns.  A call owns its memory and keeps its session; when the
+ * client has gone its answer is dropped.
+ */
+
+#include "ngx_electrumx_rpc.h"
+
+
+#define NGX_ELECTRUMX_CALLS      200          /* of 256 the indexer takes */
+#define NGX_ELECTRUMX_FACT       512          /* values of a small object */
+
+
+static ngx_electrumx_call_t *ngx_electrumx_call_new(ngx_electrumx_req_t *r,
+    ngx_str_t *params);
+static ngx_int_t ngx_electrumx_call_start(ngx_electrumx_state_t *state,
+    ngx_electrumx_call_t *call);
+static ngx_int_t ngx_electrumx_call_wait(ngx_electrumx_state_t *state,
+    ngx_electrumx_call_t *call);
+static void ngx_electrumx_call_reply(void *data, ngx_uint_t ok, u_char *json,
+    size_t len);
+static void ngx_electrumx_call_answer(ngx_electrumx_call_t *call,
+    ngx_uint_t ok, u_char *json, size_t len);
+static void ngx_electrumx_calls_next(ngx_electrumx_index_t *index);
+
+
+ngx_int_t
+ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name, ngx_str_t *params,
+    ngx_electrumx_finish_pt finish, ngx_electrumx_call_t **result)
+{
+    ngx_electrumx_call_t     *call;
+    ngx_electrumx_state_t    *state;
+    ngx_electrumx_session_t  *s;
+
+    s = r->session;
+    state = ngx_electrumx_state(r->index);
+
+    if (state == NULL) {
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
+                                  "internal error: out of memory");
+    }
+
+    call = ngx_electrumx_call_new(r, params);
+
+    if (call == NULL) {
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
+                                  "internal error: out of memory");
+    }
+
+    call->name = name;
+    call->finish = finish;
+
+    if (s->ncalls < r->index->max_calls
+        && state->ncalls < NGX_ELECTRUMX_CALLS
+        && ngx_electrumx_call_start(state, call) == NGX_OK)
+    {
+        /* under way */
+
+    } else if (ngx_electrumx_call_wait(state, call) != NGX_OK) {
+        ngx_free(call);
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_BUSY,
+                           "server busy: too many requests wait for the node");
+    }
+
+    ngx_electrumx_session_ref(s);
+
+    if (r->batch) {
+        r->batch->pending++;
+    }
+
+    if (result) {
+        *result = call;
+    }
+
+    return NGX_AGAIN;
+}
+
+
+/* The call, its parameters and the request's id, in one piece. */
+
+static ngx_electrumx_call_t *
+ngx_electrumx_call_new(ngx_electrumx_req_t *r, ngx_str_t *params)
+{
+    u_char                *p;
+    ngx_electrumx_call_t  *call;
+
+    call = ngx_alloc(sizeof(ngx_electrumx_call_t) + params->len + r->id.len,
+                     ngx_cycle->log);
+
+    if (call == NULL) {
+        return NULL;
+    }
+
+    p = (u_char *) call + sizeof(ngx_electrumx_call_t);
+
+    call->session = r->session;
+    call->batch = r->batch;
+    call->dialect = r->dialect;
+    call->number = 0;
+    call->number2 = 0;
+
+    call->params.data = p;
+    call->params.len = params->len;
+    p = ngx_cpymem(p, params->data, params->len);
+
+    call->id.data = p;
+    call->id.len = r->id.len;
+    ngx_memcpy(p, r->id.data, r->id.len);
+
+    return call;
+}
+
+
+static ngx_int_t
+ngx_electrumx_call_start(ngx_electrumx_state_t *state,
+    ngx_electrumx_call_t *call)
+{
+    if (ngx_electrumx_indexer_call(call->session->index, call->name,
+                                   call->params.data, call->params.len,
+                                   ngx_electrumx_call_reply, call)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    call->session->ncalls++;
+    state->ncalls++;
+
+    return NGX_OK;
+}
+
+
+/* Only behind calls under way: their replies start those that wait. */
+
+static ngx_int_t
+ngx_electrumx_call_wait(ngx_electrumx_state_t *state,
+    ngx_electrumx_call_t *call)
+{
+    ngx_electrumx_session_t  *s;
+    ngx_electrumx_waiting_t  *w;
+
+    s = call->session;
+    w = s->rpc;
+
+    if (state->ncalls == 0) {
+        return NGX_ERROR;
+    }
+
+    if (w == NULL) {
+        w = ngx_alloc(sizeof(ngx_electrumx_waiting_t), ngx_cycle->log);
+
+        if (w == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_queue_init(&w->calls);
+        w->ncalls = 0;
+        w->session = s;
+        s->rpc = w;
+    }
+
+    if (w->ncalls >= s->index->max_batch) {
+        return NGX_ERROR;
+    }
+
+    if (w->ncalls++ == 0) {
+        ngx_queue_insert_tail(&state->waiting, &w->queue);
+    }
+
+    ngx_queue_insert_tail(&w->calls, &call->queue);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_electrumx_call_reply(void *data, ngx_uint_t ok, u_char *json, size_t len)
+{
+    ngx_electrumx_call_t     *call;
+    ngx_electrumx_index_t    *index;
+    ngx_electrumx_state_t    *state;
+    ngx_electrumx_session_t  *s;
+
+    call = data;
+    s = call->session;
+    index = s->index;
+
+    s->ncalls--;
+
+    state = ngx_electrumx_state(index);
+
+    if (state) {
+        state->ncalls--;
+    }
+
+    ngx_electrumx_call_answer(call, ok, json, len);
+    ngx_electrumx_calls_next(index);
+}
+
+
+/* Answers the request and frees the call. */
+
+static void
+ngx_electrumx_call_answer(ngx_electrumx_call_t *call, ngx_uint_t ok,
+    u_char *json, size_t len)
+{
+    size_t                    start;
+    ngx_int_t                 rc;
+    ngx_electrumx_req_t       r;
+    ngx_electrumx_session_t  *s;
+
+    s = call->session;
+
+    r.session = s;
+    r.index = s->index;
+    r.batch = call->batch;
+    r.view = NULL;
+    r.id = call->id;
+    r.dialect = call->dialect;
+    r.method = NULL;
+    r.close = 0;
+    r.out = NULL;
+
+    if (s->connection && !s->dead) {
+        r.out = r.batch ? r.batch->out : ngx_electrumx_out_new(s);
+
+        if (r.out == NULL) {
+            ngx_electrumx_session_close(s, NGX_ERROR);
+        }
+    }
+
+    if (r.out) {
+        start = ngx_electrumx_answer_begin(&r);
+        rc = call->finish(&r, call, ok, json, len);
+        ngx_electrumx_answer(&r, start, rc);
+        ngx_electrumx_message_end();
+    }
+
+    if (call->batch) {
+        ngx_electrumx_batch_done(s, call->batch);
+    }
+
+    ngx_free(call);
+    ngx_electrumx_session_unref(s);
+}
+
+
+/* Starts calls that wait, one of each session in turn. */
+
+static void
+ngx_electrumx_calls_next(ngx_electrumx_index_t *index)
+{
+    ngx_queue_t              *q;
+    ngx_uint_t                n;
+    ngx_electrumx_call_t     *call;
+    ngx_electrumx_state_t    *state;
+    ngx_electrumx_waiting_t  *w;
+
+    state = ngx_electrumx_state(index);
+
+    if (state == NULL) {
+        return;
+    }
+
+    for (n = 0; n < NGX_ELECTRUMX_CALLS; n++) {
+
+        if (ngx_queue_empty(&state->waiting)
+            || state->ncalls >= NGX_ELECTRUMX_CALLS)
+        {
+            return;
+        }
+
+        q = ngx_queue_head(&state->waiting);
+        w = ngx_queue_data(q, ngx_electrumx_waiting_t, queue);
+        ngx_queue_remove(q);
+
+        if (w->session->ncalls >= index->max_calls) {
+            ngx_queue_insert_tail(&state->waiting, q);
+            continue;
+        }
+
+        q = ngx_queue_head(&w->calls);
+        call = ngx_queue_data(q, ngx_electrumx_call_t, queue);
+
+        if (ngx_electrumx_call_start(state, call) != NGX_OK) {
+            ngx_queue_insert_head(&state->waiting, &w->queue);
+
+            if (state->ncalls) {
+                return;
+            }
+
+            /* nothing is under way that would come back here: give it up */
+
+            ngx_queue_remove(&w->queue);
+            ngx_queue_remove(q);
+            w->ncalls--;
+
+            if (w->ncalls) {
+                ngx_queue_insert_tail(&state->waiting, &w->queue);
+            }
+
+            ngx_electrumx_call_answer(call, 0, (u_char *) "null", 4);
+            continue;
+        }
+
+        ngx_queue_remove(q);
+
+        if (--w->ncalls) {
+            ngx_queue_insert_tail(&state->waiting, &w->queue);
+        }
+    }
+}
+
+
+void
+ngx_electrumx_calls_closed(ngx_electrumx_session_t *s)
+{
+    ngx_queue_t              *q;
+    ngx_electrumx_call_t     *call;
+    ngx_electrumx_waiting_t  *w;
+
+    w = s->rpc;
+
+    if (w == NULL) {
+        return;
+    }
+
+    s->rpc = NULL;
+
+    if (w->ncalls) {
+        ngx_queue_remove(&w->queue);
+    }
+
+    while (!ngx_queue_empty(&w->calls)) {
+        q = ngx_queue_head(&w->calls);
+        call = ngx_queue_data(q, ngx_electrumx_call_t, queue);
+        ngx_queue_remove(q);
+
+        if (call->batch) {
+            ngx_electrumx_batch_done(s, call->batch);
+        }
+
+        ngx_free(call);
+        ngx_electrumx_session_unref(s);
+    }
+
+    ngx_free(w);
+}
+
+
+/* Results */
+
+ngx_int_t
+ngx_electrumx_finish_raw(ngx_electrumx_req_t *r, ngx_electrumx_call_t *call,
+    ngx_uint_t ok, u_char *json, size_t len)
+{
+    if (!ok) {
+        return ngx_electrumx_fail_node(r, json, len);
+    }
+
+    exi_jw_raw(&r->out->jw, json, len);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_electrumx_node_error(u_char *json, size_t len, ngx_int_t *code,
+    ngx_str_t *text)
+{
+    uint64_t              n;
+    ngx_uint_t            minus;
+    ngx_electrumx_json_t  v;
+
+    *code = 0;
+    ngx_str_set(text, "the node does not answer");
+
+    if (ngx_electrumx_pick(json, len, "code", &v) == NGX_OK
+        && v.type == NGX_ELECTRUMX_JSON_NUMBER)
+    {
+        minus = (v.start[0] == '-');
+
+        if (ngx_electrumx_json_uint(v.start + minus, v.len - minus, &n)
+            == NGX_OK)
+        {
+            *code = minus ? - (ngx_int_t) n : (ngx_int_t) n;
+        }
+    }
+
+    if (ngx_electrumx_pick(json, len, "message", &v) == NGX_OK
+        && v.type == NGX_ELECTRUMX_JSON_STRING)
+    {
+        ngx_electrumx_json_unescape(&v);
+        text->data = v.start;
+        text->len = v.len;
+    }
+}
+
+
+ngx_int_t
+ngx_electrumx_fail_node(ngx_electrumx_req_t *r, u_char *json, size_t len)
+{
+    ngx_int_t  code;
+    ngx_str_t  text;
+
+    ngx_electrumx_node_error(json, len, &code, &text);
+
+    switch (code) {
+
+    case NGX_ELECTRUMX_BUSY:
+    case NGX_ELECTRUMX_NO_METHOD:
+        return ngx_electrumx_failf(r, code, "%V", &text);
+
+    default:
+        return ngx_electrumx_failf(r, NGX_ELECTRUMX_DAEMON_ERROR,
+                                   "daemon error: %V", &text);
+    }
+}
+
+
+ngx_int_t
+ngx_electrumx_pick(u_char *json, size_t len, const char *name,
+    ngx_electrumx_json_t *value)
+{
+    ngx_electrumx_json_t  *found;
+    ngx_electrumx_json_t   v[NGX_ELECTRUMX_FACT];
+
+    if (ngx_electrumx_json_parse(v, NGX_ELECTRUMX_FACT, json, len) < 0) {
+        return NGX_DECLINED;
+    }
+
+    found = ngx_electrumx_json_get(v, name);
+
+    if (found == NULL) {
+        return NGX_DECLINED;
+    }
+
+    *value = *found;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_pick_fact(ngx_electrumx_req_t *r, const char *fact,
+    const char *name, ngx_electrumx_json_t *value)
+{
+    size_t       len;
+    const char  *json;
+
+    if (exi_fact(r->view, fact, &json, &len) != EXI_OK) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_electrumx_pick((u_char *) json, len, name, value);
+}

@@ -1,0 +1,248 @@
+/*
+ * blockchain.scripthash.*.
+ */
+
+#include "ngx_electrumx_rpc.h"
+
+
+typedef struct {
+    struct exi_jw             *jw;
+    ngx_uint_t                 n;
+} ngx_electrumx_rows_t;
+
+
+static ngx_int_t ngx_electrumx_history(ngx_electrumx_req_t *r,
+    ngx_uint_t flags);
+static int ngx_electrumx_history_row(void *ctx, const struct exi_hist *h);
+static int ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u);
+static ngx_int_t ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc,
+    const char *what);
+
+
+static ngx_inline void
+ngx_electrumx_skey(struct exi_skey *key, const u_char *hash)
+{
+    ngx_memcpy(key->b, hash, EXI_SKEY_LEN);
+}
+
+
+ngx_int_t
+ngx_electrumx_get_balance(ngx_electrumx_req_t *r)
+{
+    int              rc;
+    int64_t          confirmed, unconfirmed;
+    struct exi_jw   *jw;
+    struct exi_skey  key;
+
+    ngx_electrumx_skey(&key, r->args[0].hash);
+
+    rc = exi_balance(r->view, &ngx_electrumx_arena, &key, &confirmed,
+                     &unconfirmed);
+
+    if (rc != EXI_OK) {
+        return ngx_electrumx_fail_exi(r, rc, "balance");
+    }
+
+    jw = &r->out->jw;
+
+    exi_jw_lit(jw, "{\"confirmed\":");
+    exi_jw_i64(jw, confirmed);
+    exi_jw_lit(jw, ",\"unconfirmed\":");
+    exi_jw_i64(jw, unconfirmed);
+    exi_jw_char(jw, '}');
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_get_history(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_history(r, EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL);
+}
+
+
+ngx_int_t
+ngx_electrumx_get_mempool(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_history(r, EXI_HIST_MEMPOOL);
+}
+
+
+static ngx_int_t
+ngx_electrumx_history(ngx_electrumx_req_t *r, ngx_uint_t flags)
+{
+    int                   rc;
+    struct exi_skey       key;
+    ngx_electrumx_rows_t  rows;
+
+    ngx_electrumx_skey(&key, r->args[0].hash);
+
+    rows.jw = &r->out->jw;
+    rows.n = 0;
+
+    exi_jw_char(rows.jw, '[');
+
+    rc = exi_history(r->view, &ngx_electrumx_arena, &key, (unsigned) flags,
+                     ngx_electrumx_history_limit(r->index),
+                     ngx_electrumx_history_row, &rows);
+
+    return ngx_electrumx_rows_end(r, rc, "history");
+}
+
+
+static int
+ngx_electrumx_history_row(void *ctx, const struct exi_hist *h)
+{
+    struct exi_jw         *jw;
+    ngx_electrumx_rows_t  *rows;
+
+    rows = ctx;
+    jw = rows->jw;
+
+    if (rows->n++) {
+        exi_jw_lit(jw, ",{\"tx_hash\":");
+
+    } else {
+        exi_jw_lit(jw, "{\"tx_hash\":");
+    }
+
+    exi_jw_hash(jw, h->txid.b);
+    exi_jw_lit(jw, ",\"height\":");
+    exi_jw_i64(jw, h->height);
+
+    if (!h->confirmed) {
+        exi_jw_lit(jw, ",\"fee\":");
+        exi_jw_i64(jw, h->fee_sat);
+    }
+
+    exi_jw_char(jw, '}');
+
+    return jw->err;
+}
+
+
+ngx_int_t
+ngx_electrumx_listunspent(ngx_electrumx_req_t *r)
+{
+    int                   rc;
+    struct exi_skey       key;
+    ngx_electrumx_rows_t  rows;
+
+    ngx_electrumx_skey(&key, r->args[0].hash);
+
+    rows.jw = &r->out->jw;
+    rows.n = 0;
+
+    exi_jw_char(rows.jw, '[');
+
+    rc = exi_unspent(r->view, &ngx_electrumx_arena, &key, 0,
+                     ngx_electrumx_unspent_row, &rows);
+
+    return ngx_electrumx_rows_end(r, rc, "unspent outputs");
+}
+
+
+static int
+ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u)
+{
+    struct exi_jw         *jw;
+    ngx_electrumx_rows_t  *rows;
+
+    rows = ctx;
+    jw = rows->jw;
+
+    if (rows->n++) {
+        exi_jw_lit(jw, ",{\"tx_hash\":");
+
+    } else {
+        exi_jw_lit(jw, "{\"tx_hash\":");
+    }
+
+    exi_jw_hash(jw, u->txid.b);
+    exi_jw_lit(jw, ",\"tx_pos\":");
+    exi_jw_u64(jw, u->index);
+    exi_jw_lit(jw, ",\"height\":");
+    exi_jw_i64(jw, u->height);
+    exi_jw_lit(jw, ",\"value\":");
+    exi_jw_i64(jw, u->value_sat);
+    exi_jw_char(jw, '}');
+
+    return jw->err;
+}
+
+
+/* An answer that outgrew its limit is told by the envelope. */
+
+static ngx_int_t
+ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc, const char *what)
+{
+    if (r->out->jw.err != EXI_OK) {
+        return NGX_OK;
+    }
+
+    if (rc == EXI_ELIMIT) {
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_HISTORY_TOO_LARGE,
+                                  "history too large");
+    }
+
+    if (rc != EXI_OK) {
+        return ngx_electrumx_fail_exi(r, rc, what);
+    }
+
+    exi_jw_char(&r->out->jw, ']');
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_subscribe(ngx_electrumx_req_t *r)
+{
+    int         rc;
+    u_char      status[EXI_HASH_LEN];
+    ngx_uint_t  some;
+
+    ngx_electrumx_subs_catch_up(r->index, r->view);
+
+    rc = ngx_electrumx_subs_add(r->session, r->view, &r->args[0].str,
+                                r->args[0].hash, status, &some);
+
+    if (rc == EXI_ELIMIT) {
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_HISTORY_TOO_LARGE,
+                                  "history too large");
+    }
+
+    if (rc == EXI_EAPI) {
+        return ngx_electrumx_failf(r, NGX_ELECTRUMX_BAD_REQUEST,
+                    "too many subscriptions: at most %ui in one session",
+                    r->index->max_subs);
+    }
+
+    if (rc != EXI_OK) {
+        return ngx_electrumx_fail_exi(r, rc, "status");
+    }
+
+    if (some) {
+        exi_jw_hex(&r->out->jw, status, EXI_HASH_LEN);
+
+    } else {
+        exi_jw_lit(&r->out->jw, "null");
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_unsubscribe(ngx_electrumx_req_t *r)
+{
+    if (ngx_electrumx_subs_remove(r->session, r->args[0].hash)) {
+        exi_jw_lit(&r->out->jw, "true");
+
+    } else {
+        exi_jw_lit(&r->out->jw, "false");
+    }
+
+    return NGX_OK;
+}

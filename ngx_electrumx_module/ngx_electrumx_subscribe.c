@@ -1,0 +1,720 @@
+/*
+ * Subscriptions of a worker's sessions to one index, and what is sent when
+ * something changes.
+ *
+ *     script --subs--> sub --next--> sub ...     all subscribers of a script
+ *     session --subscriptions--> sub --snext--> sub ...
+ *
+ * A script is in the table once, with its status; all its subscribers have
+ * been told that status.  A change record makes scripts dirty; dirty scripts
+ * are rechecked in turns of bounded length, each under one view, and what has
+ * changed is sent.  Invariant: unless it is dirty, a script's status is that
+ * of every view up to (instance, seq).  So a new subscriber of a known script
+ * needs no look at its history, and no change can fall between a status and
+ * the subscription.
+ *
+ * Records are read before anything is computed from a view, and the header
+ * notification is sent there and then: it precedes the statuses of its block.
+ *
+ * The table is ngx_electrumx_subs.c's.
+ */
+
+#include "ngx_electrumx_rpc.h"
+#include "ngx_electrumx_subs.h"
+
+
+#define NGX_ELECTRUMX_TURN           500      /* scripts in a turn */
+#define NGX_ELECTRUMX_TURN_MS        5
+
+
+struct ngx_electrumx_subs_s {
+    ngx_electrumx_state_t        state;
+    ngx_electrumx_index_t       *index;
+    ngx_electrumx_table_t        table;
+
+    ngx_uint_t                   started;
+    uint64_t                     instance;    /* changes seen so far */
+    uint64_t                     seq;
+    uint32_t                     tip_height;
+    struct exi_blkid             tip;
+
+    uint32_t                     dirty_first;
+    uint32_t                     dirty_last;
+    ngx_event_t                  event;       /* next turn */
+};
+
+
+static void ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs);
+static void ngx_electrumx_subs_event(ngx_event_t *ev);
+static ngx_int_t ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs,
+    struct exi_view *view);
+static int ngx_electrumx_subs_change(void *ctx, uint64_t seq,
+    const struct exi_live_change *c);
+static void ngx_electrumx_subs_all_dirty(ngx_electrumx_subs_t *subs);
+static void ngx_electrumx_subs_dirty(ngx_electrumx_subs_t *subs, uint32_t i);
+static void ngx_electrumx_subs_tip(ngx_electrumx_subs_t *subs,
+    struct exi_view *view);
+static void ngx_electrumx_subs_header(ngx_electrumx_session_t *s,
+    const uint8_t *header, uint32_t height);
+static int ngx_electrumx_subs_recheck(ngx_electrumx_subs_t *subs, uint32_t i,
+    struct exi_view *view);
+static void ngx_electrumx_subs_notify(ngx_electrumx_subs_t *subs, uint32_t i);
+static void ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
+    ngx_electrumx_script_t *script);
+static int ngx_electrumx_subs_status(ngx_electrumx_subs_t *subs,
+    struct exi_view *view, const u_char *key, u_char *status, bool *some);
+
+
+ngx_int_t
+ngx_electrumx_subs_init(ngx_electrumx_index_t *index, ngx_cycle_t *cycle)
+{
+    ngx_electrumx_subs_t  *subs;
+
+    subs = ngx_calloc(sizeof(ngx_electrumx_subs_t), cycle->log);
+
+    if (subs == NULL) {
+        return NGX_ERROR;
+    }
+
+    subs->index = index;
+
+    ngx_electrumx_table_init(&subs->table, (uint64_t) ngx_random() << 33
+                                           ^ (uint64_t) ngx_random() << 11
+                                           ^ (uint64_t) ngx_random());
+
+    subs->event.handler = ngx_electrumx_subs_event;
+    subs->event.data = subs;
+    subs->event.log = cycle->log;
+
+    ngx_queue_init(&subs->state.waiting);
+
+    index->subs = subs;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_electrumx_subs_done(ngx_electrumx_index_t *index)
+{
+    ngx_electrumx_subs_t  *subs;
+
+    subs = index->subs;
+
+    if (subs == NULL) {
+        return;
+    }
+
+    if (subs->event.posted) {
+        ngx_delete_posted_event(&subs->event);
+    }
+
+    if (subs->state.banner.data) {
+        ngx_free(subs->state.banner.data);
+    }
+
+    ngx_electrumx_table_done(&subs->table);
+
+    ngx_free(subs);
+    index->subs = NULL;
+}
+
+
+ngx_electrumx_state_t *
+ngx_electrumx_state(ngx_electrumx_index_t *index)
+{
+    return index->subs ? &index->subs->state : NULL;
+}
+
+
+/* Changes */
+
+void
+ngx_electrumx_subs_changed(ngx_electrumx_index_t *index)
+{
+    if (index->subs == NULL || index->store == NULL || index->view == NULL) {
+        return;
+    }
+
+    (void) exi_store_refresh(index->store);
+
+    ngx_electrumx_subs_turn(index->subs);
+}
+
+
+static void
+ngx_electrumx_subs_event(ngx_event_t *ev)
+{
+    ngx_electrumx_subs_turn(ev->data);
+}
+
+
+static void
+ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs)
+{
+    ngx_int_t         rc;
+    struct exi_view  *view;
+
+    view = subs->index->view;
+
+    if (view == NULL || exi_view_begin(view) != EXI_OK) {
+        return;
+    }
+
+    ngx_electrumx_subs_catch_up(subs->index, view);
+
+    rc = ngx_electrumx_subs_drain(subs, view);
+
+    exi_view_end(view);
+
+    if (rc == NGX_AGAIN && !subs->event.posted) {
+        ngx_post_event(&subs->event, &ngx_posted_next_events);
+    }
+}
+
+
+void
+ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
+    struct exi_view *view)
+{
+    int                           rc;
+    ngx_electrumx_subs_t         *subs;
+    const struct exi_live_state  *state;
+
+    subs = index->subs;
+
+    if (subs == NULL) {
+        return;
+    }
+
+    state = exi_view_state(view);
+
+    if (subs->started && subs->instance == state->instance
+        && subs->seq >= state->seq)
+    {
+        return;
+    }
+
+    if (!subs->started) {
+        subs->started = 1;
+        subs->tip_height = state->tip_height;
+        subs->tip = state->tip;
+
+    } else if (subs->table.scripts.n) {
+        rc = exi_changes(view, subs->instance, subs->seq,
+                         ngx_electrumx_subs_change, subs);
+
+        if (rc != EXI_OK) {
+            ngx_log_error(NGX_LOG_INFO, subs->event.log, 0,
+                          "electrumx \"%V\": checking all subscriptions: %s",
+                          &index->name, exi_strerror(rc));
+
+            ngx_electrumx_subs_all_dirty(subs);
+        }
+    }
+
+    subs->instance = state->instance;
+    subs->seq = state->seq;
+
+    if (subs->tip_height != state->tip_height
+        || ngx_memcmp(subs->tip.b, state->tip.b, EXI_HASH_LEN) != 0)
+    {
+        subs->tip_height = state->tip_height;
+        subs->tip = state->tip;
+
+        ngx_electrumx_subs_tip(subs, view);
+    }
+
+    if (subs->dirty_first && !subs->event.posted) {
+        ngx_post_event(&subs->event, &ngx_posted_next_events);
+    }
+}
+
+
+static int
+ngx_electrumx_subs_change(void *ctx, uint64_t seq,
+    const struct exi_live_change *c)
+{
+    uint32_t               i, n;
+    ngx_electrumx_subs_t  *subs;
+
+    subs = ctx;
+
+    if (c->kind == EXI_CHANGE_ALL) {
+        ngx_electrumx_subs_all_dirty(subs);
+        return EXI_OK;
+    }
+
+    for (n = 0; n < c->nscripts; n++) {
+
+        i = ngx_electrumx_script_find(&subs->table,
+                                   c->scripts + (size_t) n * EXI_SKEY_LEN);
+        if (i) {
+            ngx_electrumx_subs_dirty(subs, i);
+        }
+    }
+
+    return EXI_OK;
+}
+
+
+static void
+ngx_electrumx_subs_all_dirty(ngx_electrumx_subs_t *subs)
+{
+    uint32_t  i;
+
+    for (i = 1; i <= subs->table.scripts.last; i++) {
+        if (ngx_electrumx_script(&subs->table, i)->subs) {
+            ngx_electrumx_subs_dirty(subs, i);
+        }
+    }
+}
+
+
+static void
+ngx_electrumx_subs_dirty(ngx_electrumx_subs_t *subs, uint32_t i)
+{
+    ngx_electrumx_script_t  *script;
+
+    script = ngx_electrumx_script(&subs->table, i);
+
+    script->flags |= NGX_ELECTRUMX_DIRTY;
+
+    if (script->flags & NGX_ELECTRUMX_QUEUED) {
+        return;
+    }
+
+    script->flags |= NGX_ELECTRUMX_QUEUED;
+    script->dirty = 0;
+
+    if (subs->dirty_first) {
+        ngx_electrumx_script(&subs->table, subs->dirty_last)->dirty = i;
+
+    } else {
+        subs->dirty_first = i;
+    }
+
+    subs->dirty_last = i;
+}
+
+
+/* Rechecks dirty scripts for a while: NGX_AGAIN when some are left. */
+
+static ngx_int_t
+ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs, struct exi_view *view)
+{
+    int                      rc;
+    uint32_t                 i;
+    ngx_uint_t               n;
+    struct timespec          start, now;
+    ngx_electrumx_script_t  *script;
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+
+    for (n = 0; subs->dirty_first; n++) {
+
+        if (n == NGX_ELECTRUMX_TURN) {
+            return NGX_AGAIN;
+        }
+
+        if (n % 16 == 15) {
+            clock_gettime(CLOCK_MONOTONIC, &now);
+
+            if ((now.tv_sec - start.tv_sec) * 1000
+                + (now.tv_nsec - start.tv_nsec) / 1000000
+                >= NGX_ELECTRUMX_TURN_MS)
+            {
+                return NGX_AGAIN;
+            }
+        }
+
+        i = subs->dirty_first;
+        script = ngx_electrumx_script(&subs->table, i);
+
+        subs->dirty_first = script->dirty;
+        script->flags &= ~NGX_ELECTRUMX_QUEUED;
+
+        if (script->subs == 0) {
+            ngx_electrumx_script_free(&subs->table, i);
+            continue;
+        }
+
+        if (!(script->flags & NGX_ELECTRUMX_DIRTY)) {
+            continue;
+        }
+
+        rc = ngx_electrumx_subs_recheck(subs, i, view);
+
+        ngx_electrumx_message_end();
+
+        if (rc != EXI_OK && rc != EXI_ELIMIT) {
+            ngx_log_error(NGX_LOG_ERR, subs->event.log, 0,
+                          "electrumx \"%V\": status of a script: %s",
+                          &subs->index->name, exi_strerror(rc));
+
+            /* at the next tick */
+
+            ngx_electrumx_subs_dirty(subs, i);
+            return NGX_OK;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* EXI_ELIMIT: the history became too large, the script is gone. */
+
+static int
+ngx_electrumx_subs_recheck(ngx_electrumx_subs_t *subs, uint32_t i,
+    struct exi_view *view)
+{
+    int                      rc;
+    bool                     some;
+    u_char                   status[EXI_HASH_LEN];
+    ngx_electrumx_script_t  *script;
+
+    script = ngx_electrumx_script(&subs->table, i);
+
+    rc = ngx_electrumx_subs_status(subs, view, script->key, status, &some);
+
+    if (rc == EXI_ELIMIT) {
+        script->flags &= ~(NGX_ELECTRUMX_DIRTY|NGX_ELECTRUMX_SOME);
+
+        ngx_electrumx_subs_notify(subs, i);
+
+        while (script->subs) {
+            ngx_electrumx_sub_free(&subs->table, script->subs);
+        }
+
+        if (!(script->flags & NGX_ELECTRUMX_QUEUED)) {
+            ngx_electrumx_script_free(&subs->table, i);
+        }
+    }
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+
+    script->flags &= ~NGX_ELECTRUMX_DIRTY;
+
+    if (some == ((script->flags & NGX_ELECTRUMX_SOME) != 0)
+        && (!some || ngx_memcmp(status, script->status, EXI_HASH_LEN) == 0))
+    {
+        return EXI_OK;
+    }
+
+    if (some) {
+        script->flags |= NGX_ELECTRUMX_SOME;
+        ngx_memcpy(script->status, status, EXI_HASH_LEN);
+
+    } else {
+        script->flags &= ~NGX_ELECTRUMX_SOME;
+    }
+
+    ngx_electrumx_subs_notify(subs, i);
+
+    return EXI_OK;
+}
+
+
+static int
+ngx_electrumx_subs_status(ngx_electrumx_subs_t *subs, struct exi_view *view,
+    const u_char *key, u_char *status, bool *some)
+{
+    struct exi_skey  skey;
+
+    ngx_memcpy(skey.b, key, EXI_SKEY_LEN);
+
+    return exi_script_status(view, &ngx_electrumx_arena, &skey,
+                             ngx_electrumx_history_limit(subs->index), status,
+                             some);
+}
+
+
+/* Notifications */
+
+static void
+ngx_electrumx_subs_tip(ngx_electrumx_subs_t *subs, struct exi_view *view)
+{
+    int                       rc;
+    uint8_t                   header[EXI_HEADER_LEN];
+    ngx_queue_t              *q;
+    ngx_electrumx_session_t  *s;
+
+    rc = exi_header(view, subs->tip_height, header);
+
+    if (rc != EXI_OK) {
+        ngx_log_error(NGX_LOG_ERR, subs->event.log, 0,
+                      "electrumx \"%V\": header of the tip: %s",
+                      &subs->index->name, exi_strerror(rc));
+        return;
+    }
+
+    for (q = ngx_queue_head(&subs->index->sessions);
+         q != ngx_queue_sentinel(&subs->index->sessions);
+         q = ngx_queue_next(q))
+    {
+        s = ngx_queue_data(q, ngx_electrumx_session_t, queue);
+
+        if (s->headers_sub) {
+            ngx_electrumx_subs_header(s, header, subs->tip_height);
+        }
+    }
+}
+
+
+static void
+ngx_electrumx_subs_header(ngx_electrumx_session_t *s, const uint8_t *header,
+    uint32_t height)
+{
+    ngx_electrumx_out_t  *out;
+
+    out = ngx_electrumx_out_new(s);
+
+    if (out == NULL) {
+        ngx_electrumx_session_close(s, NGX_ERROR);
+        return;
+    }
+
+    exi_jw_lit(&out->jw, "{\"jsonrpc\":\"2.0\","
+                         "\"method\":\"blockchain.headers.subscribe\","
+                         "\"params\":[{\"hex\":");
+    exi_jw_hex(&out->jw, header, EXI_HEADER_LEN);
+    exi_jw_lit(&out->jw, ",\"height\":");
+    exi_jw_u64(&out->jw, height);
+    exi_jw_lit(&out->jw, "}]}");
+
+    ngx_electrumx_out_send(out);
+
+    s->index->notifications++;
+}
+
+
+static void
+ngx_electrumx_subs_notify(ngx_electrumx_subs_t *subs, uint32_t i)
+{
+    uint32_t                 k;
+    ngx_electrumx_sub_t     *sub;
+    ngx_electrumx_script_t  *script;
+
+    script = ngx_electrumx_script(&subs->table, i);
+
+    for (k = script->subs; k; k = sub->next) {
+        sub = ngx_electrumx_sub(&subs->table, k);
+        ngx_electrumx_subs_send(sub, script);
+    }
+}
+
+
+/* The script hash is spelled as the client wrote it. */
+
+static void
+ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
+    ngx_electrumx_script_t *script)
+{
+    char                  text[EXI_HASH_LEN * 2];
+    u_char                hash[EXI_HASH_LEN];
+    ngx_uint_t            i;
+    ngx_electrumx_out_t  *out;
+
+    out = ngx_electrumx_out_new(sub->session);
+
+    if (out == NULL) {
+        ngx_electrumx_session_close(sub->session, NGX_ERROR);
+        return;
+    }
+
+    ngx_memcpy(hash, script->key, EXI_SKEY_LEN);
+    ngx_memcpy(hash + EXI_SKEY_LEN, sub->tail, NGX_ELECTRUMX_TAIL);
+
+    exi_hex_display(text, hash);
+
+    for (i = 0; sub->upper >> i; i++) {
+
+        if ((sub->upper >> i) & 1) {
+            text[i] = (char) ngx_toupper(text[i]);
+        }
+
+        if (i == EXI_HASH_LEN * 2 - 1) {
+            break;
+        }
+    }
+
+    exi_jw_lit(&out->jw, "{\"jsonrpc\":\"2.0\","
+                         "\"method\":\"blockchain.scripthash.subscribe\","
+                         "\"params\":[\"");
+    exi_jw_raw(&out->jw, text, sizeof(text));
+
+    if (script->flags & NGX_ELECTRUMX_SOME) {
+        exi_jw_lit(&out->jw, "\",");
+        exi_jw_hex(&out->jw, script->status, EXI_HASH_LEN);
+        exi_jw_lit(&out->jw, "]}");
+
+    } else {
+        exi_jw_lit(&out->jw, "\",null]}");
+    }
+
+    ngx_electrumx_out_send(out);
+
+    sub->session->index->notifications++;
+}
+
+
+/* Subscribing */
+
+int
+ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
+    const ngx_str_t *spelling, const u_char *hash, u_char *status,
+    ngx_uint_t *some)
+{
+    int                      rc;
+    bool                     is;
+    uint32_t                 i, k;
+    ngx_uint_t               n;
+    ngx_electrumx_sub_t     *sub;
+    ngx_electrumx_subs_t    *subs;
+    ngx_electrumx_script_t  *script;
+
+    subs = s->index->subs;
+
+    if (subs == NULL) {
+        return EXI_ENOMEM;
+    }
+
+    i = ngx_electrumx_script_find(&subs->table, hash);
+    k = i ? ngx_electrumx_sub_find(&subs->table, s, i, hash + EXI_SKEY_LEN) : 0;
+
+    if (k == 0 && s->nsubs >= s->index->max_subs) {
+        return EXI_EAPI;
+    }
+
+    if (i == 0) {
+        rc = ngx_electrumx_subs_status(subs, view, hash, status, &is);
+
+        if (rc != EXI_OK) {
+            return rc;
+        }
+
+        i = ngx_electrumx_script_new(&subs->table, hash);
+
+        if (i == 0) {
+            return EXI_ENOMEM;
+        }
+
+        script = ngx_electrumx_script(&subs->table, i);
+        script->flags = is ? NGX_ELECTRUMX_SOME : 0;
+        ngx_memcpy(script->status, status, EXI_HASH_LEN);
+
+    } else {
+        script = ngx_electrumx_script(&subs->table, i);
+
+        if (script->flags & NGX_ELECTRUMX_DIRTY) {
+            rc = ngx_electrumx_subs_recheck(subs, i, view);
+
+            if (rc != EXI_OK) {
+                return rc;
+            }
+        }
+    }
+
+    if (k == 0) {
+        k = ngx_electrumx_sub_new(&subs->table, s, i, hash + EXI_SKEY_LEN);
+    }
+
+    if (k == 0) {
+
+        if (script->subs == 0 && !(script->flags & NGX_ELECTRUMX_QUEUED)) {
+            ngx_electrumx_script_free(&subs->table, i);
+        }
+
+        return EXI_ENOMEM;
+    }
+
+    sub = ngx_electrumx_sub(&subs->table, k);
+    sub->upper = 0;
+
+    for (n = 0; n < EXI_HASH_LEN * 2 && n < spelling->len; n++) {
+        if (spelling->data[n] >= 'A' && spelling->data[n] <= 'F') {
+            sub->upper |= (uint64_t) 1 << n;
+        }
+    }
+
+    *some = (script->flags & NGX_ELECTRUMX_SOME) != 0;
+    ngx_memcpy(status, script->status, EXI_HASH_LEN);
+
+    return EXI_OK;
+}
+
+
+ngx_uint_t
+ngx_electrumx_subs_remove(ngx_electrumx_session_t *s, const u_char *hash)
+{
+    uint32_t               i, k;
+    ngx_electrumx_subs_t  *subs;
+
+    subs = s->index->subs;
+
+    if (subs == NULL) {
+        return 0;
+    }
+
+    i = ngx_electrumx_script_find(&subs->table, hash);
+
+    if (i == 0) {
+        return 0;
+    }
+
+    k = ngx_electrumx_sub_find(&subs->table, s, i, hash + EXI_SKEY_LEN);
+
+    if (k == 0) {
+        return 0;
+    }
+
+    ngx_electrumx_sub_free(&subs->table, k);
+
+    if (ngx_electrumx_script(&subs->table, i)->subs == 0
+        && !(ngx_electrumx_script(&subs->table, i)->flags
+             & NGX_ELECTRUMX_QUEUED))
+    {
+        ngx_electrumx_script_free(&subs->table, i);
+    }
+
+    return 1;
+}
+
+
+void
+ngx_electrumx_subs_closed(ngx_electrumx_session_t *s)
+{
+    uint32_t                 i, k;
+    ngx_electrumx_subs_t    *subs;
+    ngx_electrumx_script_t  *script;
+
+    s->headers_sub = 0;
+
+    subs = s->index->subs;
+
+    if (subs == NULL) {
+        s->subscriptions = NULL;
+        s->nsubs = 0;
+        return;
+    }
+
+    while ((k = ngx_electrumx_first(s)) != 0) {
+
+        i = ngx_electrumx_sub(&subs->table, k)->script;
+
+        ngx_electrumx_sub_free(&subs->table, k);
+
+        script = ngx_electrumx_script(&subs->table, i);
+
+        if (script->subs == 0 && !(script->flags & NGX_ELECTRUMX_QUEUED)) {
+            ngx_electrumx_script_free(&subs->table, i);
+        }
+    }
+
+    if (subs->table.scripts.n == 0) {
+        ngx_electrumx_table_done(&subs->table);
+    }
+}
