@@ -293,7 +293,9 @@ replace_in_batch(struct settle_batch *b, uint32_t old)
     }
     b->dead[b->ndead++] = old;
     for (uint32_t i = b->first_out[old]; i < b->first_out[old + 1]; i++) {
-        b->outs[i].state = OUT_NO_ROWS;
+        if (b->outs[i].state != OUT_NO_ROWS) {
+            b->outs[i].state = OUT_REPLACED;
+        }
     }
     return EXI_OK;
 }

@@ -27,6 +27,7 @@ struct settle_out {
 enum {
     OUT_UNSPENT,
     OUT_SPENT,
+    OUT_REPLACED,
     OUT_NO_ROWS
 };
 
