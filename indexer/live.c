@@ -119,8 +119,7 @@ live_get(struct live *l, enum live_db db, const void *key, size_t keylen,
 {
     MDB_val k = { keylen, (void *) key };
 
-    return live_err(
-        mdb_get(l->txn ? l->txn : l->rtxn, l->dbi[db], &k, val));
+    return live_err(mdb_get(l->txn ? l->txn : l->rtxn, l->dbi[db], &k, val));
 }
 
 int

@@ -65,7 +65,8 @@ refresh_raw(struct live *l, uint64_t id, const struct exi_tx *tx)
     if (rc) {
         return rc == EXI_ENOTFOUND ? EXI_EFORMAT : rc;
     }
-    if (val.mv_size == tx->size && memcmp(val.mv_data, tx->raw, tx->size) == 0) {
+    if (val.mv_size == tx->size
+        && memcmp(val.mv_data, tx->raw, tx->size) == 0) {
         return EXI_OK;
     }
     return live_put(l, LIVE_RAW, key, sizeof key, tx->raw, tx->size, 0);

@@ -26,16 +26,16 @@
 
 #include "lib/exi_hex.h"
 
-#define NAME_LEN 33
-#define LOCK_BYTES (72u << 10) /* room for more than MAX_READERS slots */
-#define MAX_READERS 1024
-#define STEP_BYTES (16u << 20)
+#define NAME_LEN      33
+#define LOCK_BYTES    (72u << 10) /* room for more than MAX_READERS slots */
+#define MAX_READERS   1024
+#define STEP_BYTES    (16u << 20)
 #define RESERVE_PAGES 256
 
-static const char *const db_names[LIVE_DB_N] = {
-    "meta", "block", "blocktx", "blockids", "tx",
-    "raw",  "txid",  "hist",    "spend",    "log"
-};
+static const char *const db_names[LIVE_DB_N] = { "meta",     "block", "blocktx",
+                                                 "blockids", "tx",    "raw",
+                                                 "txid",     "hist",  "spend",
+                                                 "log" };
 
 /*
  * Room.
@@ -295,8 +295,8 @@ fill(struct live *l)
     }
     rc = live_space_begin(l);
     for (int i = 0; i < LIVE_DB_N && rc == EXI_OK; i++) {
-        rc = live_err(
-            mdb_dbi_open(l->txn, db_names[i], MDB_CREATE, &l->dbi[i]));
+        rc =
+            live_err(mdb_dbi_open(l->txn, db_names[i], MDB_CREATE, &l->dbi[i]));
     }
     if (rc == EXI_OK) {
         l->now.st.time_ms = live_now_ms();

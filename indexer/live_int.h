@@ -25,10 +25,10 @@ enum live_db {
     LIVE_DB_N
 };
 
-#define LIVE_LOG_RECORDS 65536
-#define LIVE_LOG_BYTES (64u << 20)
+#define LIVE_LOG_RECORDS    65536
+#define LIVE_LOG_BYTES      (64u << 20)
 #define LIVE_LOG_RECORD_MAX (4u << 20)
-#define LIVE_OUTPOINT_KEY (EXI_HASH_LEN + 4)
+#define LIVE_OUTPOINT_KEY   (EXI_HASH_LEN + 4)
 
 /* Scratch memory that only grows. */
 struct live_buf {
@@ -69,10 +69,10 @@ struct live_pool {
 struct live_effect {
     struct exi_skey s;
     bool spend;
-    uint32_t index;            /* of the output, or of the one spent */
-    uint32_t order;            /* number of the output or input */
+    uint32_t index; /* of the output, or of the one spent */
+    uint32_t order; /* number of the output or input */
     int64_t value_sat;
-    const uint8_t *prev_txid;  /* spend only: 32 bytes */
+    const uint8_t *prev_txid; /* spend only: 32 bytes */
 };
 
 /* Output look-up that goes on where the last one ended. */
@@ -102,16 +102,16 @@ struct live_rows {
 
 /* Upper bound of the pages that the transaction under way has taken. */
 struct live_space {
-    int fd;             /* LMDB's own descriptor of data.mdb */
+    int fd; /* LMDB's own descriptor of data.mdb */
     uint64_t psize;
-    uint64_t map;       /* bytes */
-    uint64_t allocated; /* bytes of the file that have room on disk */
-    uint64_t end;       /* bytes in use at the begin */
+    uint64_t map;              /* bytes */
+    uint64_t allocated;        /* bytes of the file that have room on disk */
+    uint64_t end;              /* bytes in use at the begin */
     uint64_t pages[LIVE_DB_N]; /* at the begin */
     uint64_t touches[LIVE_DB_N];
-    uint64_t fresh;     /* bytes of inserted rows */
-    uint64_t overflow;  /* pages of large values */
-    uint64_t quick;     /* coarse bound; exact one is computed beyond it */
+    uint64_t fresh;    /* bytes of inserted rows */
+    uint64_t overflow; /* pages of large values */
+    uint64_t quick;    /* coarse bound; exact one is computed beyond it */
     uint64_t quick_max;
 };
 
@@ -125,16 +125,16 @@ struct live_mark {
 
 struct live {
     struct live_opts o;
-    char *dir;      /* DATA */
-    char name[34];  /* below DATA/live */
+    char *dir;     /* DATA */
+    char name[34]; /* below DATA/live */
     int lease_fd;
     MDB_env *env;
     MDB_dbi dbi[LIVE_DB_N];
-    MDB_txn *txn;   /* the change under way, or NULL */
-    MDB_txn *rtxn;  /* for reading in between; reset when not in use */
+    MDB_txn *txn;  /* the change under way, or NULL */
+    MDB_txn *rtxn; /* for reading in between; reset when not in use */
     struct live_mark now;
     struct live_mark saved;
-    uint32_t low;   /* lowest height whose block changed; UINT32_MAX: none */
+    uint32_t low; /* lowest height whose block changed; UINT32_MAX: none */
     struct live_set touched;
     struct live_pool pool;
     struct live_space space;

@@ -92,8 +92,7 @@ live_spender(struct live *l, const uint8_t *txid, uint32_t index, uint64_t *id)
 }
 
 int
-live_spenders(struct live *l, const struct exi_txid *txid,
-              struct live_ids *out)
+live_spenders(struct live *l, const struct exi_txid *txid, struct live_ids *out)
 {
     uint8_t key[LIVE_OUTPOINT_KEY];
     MDB_val k = { sizeof key, key }, val;
@@ -445,8 +444,8 @@ record(const struct live_rows *r, int32_t height, uint32_t pos,
 }
 
 int
-live_rows_insert(struct live *l, int32_t height, uint32_t pos,
-                 uint64_t time_ms, uint64_t *id)
+live_rows_insert(struct live *l, int32_t height, uint32_t pos, uint64_t time_ms,
+                 uint64_t *id)
 {
     struct exi_live_tx t = record(&l->rows, height, pos, time_ms);
     uint8_t *scripts = NULL;

@@ -7,8 +7,7 @@
 
 #include <stdlib.h>
 
-#define KEYS_MAX                                                               \
-    ((LIVE_LOG_RECORD_MAX - EXI_LIVE_CHANGE_FIXED) / EXI_SKEY_LEN)
+#define KEYS_MAX ((LIVE_LOG_RECORD_MAX - EXI_LIVE_CHANGE_FIXED) / EXI_SKEY_LEN)
 
 static size_t
 place(const struct live_set *s, const uint8_t *key)

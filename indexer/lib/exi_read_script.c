@@ -96,8 +96,8 @@ add_row(struct exi_view *v, struct nums *t, const struct exi_skey *s,
         const uint8_t *key, const uint8_t *val, size_t vallen)
 {
     struct exi_hist_slot slot;
-    int rc = exi_hist_find(&slot, val, vallen, s,
-                           v->h.gen->m.params.script_bits);
+    int rc =
+        exi_hist_find(&slot, val, vallen, s, v->h.gen->m.params.script_bits);
 
     if (rc) {
         return rc == EXI_ENOTFOUND ? EXI_OK : rc;
@@ -158,9 +158,8 @@ compare_items(const void *x, const void *y)
         return a->height == 0 ? 1 : -1;
     }
     if (a->height == 0) {
-        return a->unconf != b->unconf
-                   ? (int) a->unconf - (int) b->unconf
-                   : compare_display(a->txid.b, b->txid.b);
+        return a->unconf != b->unconf ? (int) a->unconf - (int) b->unconf
+                                      : compare_display(a->txid.b, b->txid.b);
     }
     if (a->height != b->height) {
         return a->height < b->height ? -1 : 1;
@@ -412,8 +411,8 @@ add_spends(struct unspent *t, const struct exi_item *it)
     }
     for (n = exi_live_fx_nspend(&rd); n > 0 && !rd.bad; n--) {
         exi_live_fx_spend(&rd, &s);
-        rc = exi_view_grow(t->a, (void **) &t->spent, &t->spent_cap,
-                           t->nspent, sizeof *t->spent);
+        rc = exi_view_grow(t->a, (void **) &t->spent, &t->spent_cap, t->nspent,
+                           sizeof *t->spent);
         if (rc) {
             return rc;
         }
@@ -443,8 +442,8 @@ add_funds(struct unspent *t, const struct exi_item *it)
 
 /* A `U` row's parts. */
 static int
-parse_utxo(const uint8_t *key, size_t keylen, const uint8_t *val,
-           size_t vallen, uint64_t *txnum, uint32_t *index, int64_t *value_sat)
+parse_utxo(const uint8_t *key, size_t keylen, const uint8_t *val, size_t vallen,
+           uint64_t *txnum, uint32_t *index, int64_t *value_sat)
 {
     struct exi_rd rd = exi_rd(val, vallen);
     uint64_t value = exi_rd_varint(&rd);
@@ -578,8 +577,8 @@ add_effect(int64_t *sum, const struct exi_item *it)
 
     while (n-- > 0 && rc == EXI_OK) {
         exi_live_fx_fund(&rd, &f);
-        rc = rd.bad || f.value_sat < 0 ? EXI_EFORMAT
-                                       : add_sat(sum, f.value_sat);
+        rc =
+            rd.bad || f.value_sat < 0 ? EXI_EFORMAT : add_sat(sum, f.value_sat);
     }
     n = rc ? 0 : exi_live_fx_nspend(&rd);
     while (n-- > 0 && rc == EXI_OK) {

@@ -22,8 +22,7 @@ live_id(struct exi_view *v, const struct exi_txid *txid, uint64_t *id)
 static int32_t
 shown_height(const struct exi_live_tx *t)
 {
-    return t->height == 0 && (t->flags & EXI_TXF_UNCONF_INPUT) ? -1
-                                                               : t->height;
+    return t->height == 0 && (t->flags & EXI_TXF_UNCONF_INPUT) ? -1 : t->height;
 }
 
 static int
@@ -152,8 +151,8 @@ exi_tx_find(struct exi_view *v, const struct exi_txid *txid,
 }
 
 int
-exi_tx_raw(struct exi_view *v, const struct exi_txpos *pos,
-           const uint8_t **raw, size_t *rawlen)
+exi_tx_raw(struct exi_view *v, const struct exi_txpos *pos, const uint8_t **raw,
+           size_t *rawlen)
 {
     uint8_t key[8];
     MDB_val val;

@@ -83,7 +83,7 @@ struct exi_store {
 };
 
 /* Entries of one script that fit a view without the arena. */
-#define EXI_VIEW_NUMS 512
+#define EXI_VIEW_NUMS  512
 #define EXI_VIEW_ITEMS 32
 
 /* What a live transaction does to the script asked for. */
@@ -91,7 +91,7 @@ struct exi_item {
     struct exi_txid txid;
     int32_t height; /* 0: mempool */
     uint32_t pos;
-    bool unconf;    /* mempool: has an unconfirmed input */
+    bool unconf; /* mempool: has an unconfirmed input */
     int64_t fee_sat;
     const uint8_t *fx; /* `hist` value */
     size_t fxlen;
@@ -148,8 +148,8 @@ void exi_view_tidy(struct exi_store *s);
 /* Opens a listed generation; near (or NULL) is one to share segments with.
  * EXI_ESTALE: it is (being) removed. */
 int exi_gen_open(struct exi_store *s, const struct exi_live_gen *want,
-                 const struct exi_gen *near, struct exi_gen **out)
-    EXI_MUST_CHECK;
+                 const struct exi_gen *near,
+                 struct exi_gen **out) EXI_MUST_CHECK;
 void exi_gen_close(struct exi_gen *g);
 
 /* Record of a flat file, or NULL: beyond what counts. */
@@ -161,8 +161,7 @@ exi_gen_flat(const struct exi_gen *g, enum exi_flat f, uint64_t i)
     if (i >= m->count) {
         return NULL;
     }
-    return m->base[i >> m->shift]
-           + (i & ((1ull << m->shift) - 1)) * m->record;
+    return m->base[i >> m->shift] + (i & ((1ull << m->shift) - 1)) * m->record;
 }
 
 /*

@@ -139,8 +139,8 @@ exi_store_fits(const struct exi_live_state *st, const struct exi_gen *g)
     }
     for (uint32_t i = 0; i < st->ngens; i++) {
         if (st->gens[i].number == g->m.number) {
-            return memcmp(&st->gens[i].block, &g->m.block,
-                          sizeof g->m.block) == 0
+            return memcmp(&st->gens[i].block, &g->m.block, sizeof g->m.block)
+                       == 0
                    && st->gens[i].height == g->m.height;
         }
     }
@@ -259,8 +259,7 @@ static bool
 same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_ino == b->st_ino && a->st_dev == b->st_dev
-           && a->st_size == b->st_size
-           && a->st_mtim.tv_sec == b->st_mtim.tv_sec
+           && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec
            && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
