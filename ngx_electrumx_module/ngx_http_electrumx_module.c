@@ -322,6 +322,8 @@ ngx_http_electrumx_refuse(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    ngx_str_set(&r->headers_out.status_line, "426 Upgrade Required");
+
     return ngx_http_electrumx_send(r, 426, &type, &body);
 }
 
