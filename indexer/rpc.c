@@ -36,6 +36,26 @@ rpc_now_ms(void)
     return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* Length without a UTF-8 character that the end of the text cuts. */
+static size_t
+rpc_whole(const char *text, size_t len)
+{
+    size_t lead = len;
+
+    while (lead > 0 && ((unsigned char) text[lead - 1] & 0xc0) == 0x80) {
+        lead--;
+    }
+    if (lead > 0 && ((unsigned char) text[lead - 1] & 0x80) != 0) {
+        unsigned char c = (unsigned char) text[lead - 1];
+        size_t want = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+
+        if (len - (lead - 1) < want) {
+            return lead - 1;
+        }
+    }
+    return len;
+}
+
 int
 rpc_fail(struct rpc *r, int rc, int code, const char *fmt, ...)
 {
@@ -47,14 +67,8 @@ rpc_fail(struct rpc *r, int rc, int code, const char *fmt, ...)
     vsnprintf(m, sizeof(r->error.message), fmt, ap);
     va_end(ap);
     r->error.code = code;
-    if (strlen(m) == n) { /* cut: not in the middle of a UTF-8 character */
-        while (n > 0 && (m[n] & 0xc0) == 0x80) {
-            n--;
-        }
-        while (n > 0 && (m[n - 1] & 0x80) != 0) {
-            n--;
-        }
-        m[n] = '\0';
+    if (strlen(m) == n) {
+        m[rpc_whole(m, n)] = '\0';
     }
     return rc;
 }

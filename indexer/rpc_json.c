@@ -1,10 +1,11 @@
 /*
  * JSON text of jansson values.
  *
- * A decimal of at most 8 places below 90 million is n / 10^8 with n < 2^53, and
- * the division of these two exact doubles is rounded as strtod() rounds the
- * text; so n / 1e8 == v proves that the n found by rounding is the number that
- * the node wrote.
+ * A decimal of at most 8 places below 2^26 is n / 10^8 with n < 2^53, and the
+ * division of these two exact doubles is rounded as strtod() rounds the text;
+ * so n / 1e8 == v proves that the n found by rounding is the number that the
+ * node wrote: neighbouring amounts are different doubles there.  (Above, they
+ * are not, and the last place was lost when jansson read it.)
  */
 #include "rpc_json.h"
 
@@ -14,7 +15,7 @@
 #include <string.h>
 
 #define SAT_PER_COIN 100000000LL
-#define AMOUNT_MAX   9e7
+#define AMOUNT_MAX   67108864.0 /* 2^26 */
 
 static size_t
 rpc_json_amount(char *out, long long n)

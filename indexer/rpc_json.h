@@ -14,8 +14,8 @@
 #define RPC_JSON_REAL_MAX 40
 
 /*
- * Writes a finite double with terminator: amounts (up to 8 decimals, below 90
- * million) as plain decimals ("0.00001", "21000000.00000001", "1.0"), others
+ * Writes a finite double with terminator: amounts (up to 8 decimals, below
+ * 2^26) as plain decimals ("0.00001", "21000000.00000001", "1.0"), others
  * as the shortest text that reads back as the same double.  Returns the length.
  */
 size_t rpc_json_real(char out[RPC_JSON_REAL_MAX], double v);
