@@ -77,8 +77,8 @@ sub start_and_follow {
     $s->grow(2, exactly => $_) for 0, 1, 2, 3;
     $s->grow(1, exactly => 300);
     $s->grow(20);
-    $s->{node}->generate(30);
     $s->heavy(1100);
+    $s->{node}->generate(30);
     $s->grow(8);
     $s->fill_mempool(60);
     cmp_ok($s->{node}->height, '>', 300, 'a long chain');

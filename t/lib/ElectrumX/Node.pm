@@ -201,8 +201,11 @@ sub reorg {
     my $first = $self->hash_at($self->height - $n + 1);
     $self->rpc('invalidateblock', $first);
     my @hashes;
+    # An empty block may be the very one that was undone but for its script.
+    my $other = $self->descriptor(sprintf 'raw(04%08x7551)', ++$self->{forks});
     for my $i (1 .. $n + ($more // 1)) {
-        push @hashes, $self->generate_block($blocks ? $blocks->[$i - 1] : []);
+        push @hashes, $self->generate_block(
+            $blocks ? $blocks->[$i - 1] : [], $i == 1 ? $other : undef);
     }
     return @hashes;
 }

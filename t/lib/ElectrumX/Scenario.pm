@@ -52,6 +52,7 @@ sub base {
 sub grow {
     my ($self, $n, %o) = @_;
     my $max = $o{max} // 8;
+    $self->rescan;
     for my $i (1 .. $n) {
         $self->{coins}->mine($o{exactly} // int rand $max + 1, %o);
         $self->rescan if $i % 40 == 0;
@@ -80,6 +81,7 @@ sub fill_mempool {
     my ($self, $n) = @_;
     my ($coins, $node) = @$self{qw(coins node)};
     my $sent = 0;
+    $self->rescan;
     for (1 .. $n) {
         my $tx = $coins->random(standard => 1) or last;
         my ($txid, $error) = $node->try('sendrawtransaction', $tx->{hex}, 0,
