@@ -180,6 +180,7 @@ stop_all(struct sync *s)
         rpc_free(s->rpc);
     }
     rpc_buf_free(&s->block);
+    rpc_buf_free(&s->mempool_info);
     free((char *) s->rpc_opts.urls);
 }
 

@@ -18,6 +18,7 @@
 #include "lib/exi_hex.h"
 #include "lib/exi_tx.h"
 #include "log.h"
+#include "rpc_json.h"
 
 #define FETCH_BATCH 200 /* transactions asked for at once */
 #define ADD_CHUNK 5000  /* transactions in one commit at most */
@@ -367,20 +368,22 @@ static int
 summary_changed(struct sync *s)
 {
     json_t *info = NULL;
-    char *text;
+    struct rpc_buf text = { NULL, 0, 0 };
     int rc = rpc_call(s->rpc, "getmempoolinfo", json_array(), &info);
 
     if (rc != EXI_OK) {
         return rc;
     }
-    text = json_dumps(info, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    rc = rpc_json_text(&text, info);
     json_decref(info);
-    if (text == NULL) {
-        return EXI_ENOMEM;
+    if (rc == EXI_OK) {
+        rc = text.len != s->mempool_info.len
+             || memcmp(text.data, s->mempool_info.data, text.len) != 0;
+        rpc_buf_free(&s->mempool_info);
+        s->mempool_info = text;
+        return rc;
     }
-    rc = strncmp(text, s->mempool_info, sizeof(s->mempool_info) - 1) != 0;
-    snprintf(s->mempool_info, sizeof(s->mempool_info), "%s", text);
-    free(text);
+    rpc_buf_free(&text);
     return rc;
 }
 
@@ -436,32 +439,39 @@ fact_histogram(struct sync *s)
     return rc;
 }
 
-/* Node's network info, or an empty text when it can't be had. */
-static char *
-ask_network(struct sync *s)
+/* Node's network info; nothing when it can't be had. */
+static void
+ask_network(struct sync *s, struct rpc_buf *text)
 {
     json_t *r = NULL;
-    char *text = NULL;
 
     if (rpc_call(s->rpc, "getnetworkinfo", json_array(), &r) == EXI_OK) {
-        text = json_dumps(r, JSON_COMPACT | JSON_REAL_PRECISION(12));
+        if (rpc_json_text(text, r) != EXI_OK) {
+            text->len = 0;
+        }
         json_decref(r);
     }
-    return text;
 }
 
 static int
-store_facts(struct sync *s, const char *network, bool histogram)
+store_text(struct sync *s, const char *name, const struct rpc_buf *text)
+{
+    return text->len == 0 ? EXI_OK
+                          : live_fact(s->live, name, (const char *) text->data,
+                                      text->len);
+}
+
+static int
+store_facts(struct sync *s, const struct rpc_buf *network, bool histogram)
 {
     int rc = live_begin(s->live);
 
     if (rc != EXI_OK) {
         return rc;
     }
-    rc = live_fact(s->live, "mempoolinfo", s->mempool_info,
-                   strlen(s->mempool_info));
-    if (rc == EXI_OK && network != NULL) {
-        rc = live_fact(s->live, "network", network, strlen(network));
+    rc = store_text(s, "mempoolinfo", &s->mempool_info);
+    if (rc == EXI_OK) {
+        rc = store_text(s, "network", network);
     }
     if (rc == EXI_OK && histogram) {
         rc = fact_histogram(s);
@@ -480,18 +490,18 @@ mempool_facts(struct sync *s)
     uint64_t now = sync_now_ms();
     bool histogram = live_state(s->live)->mempool_count < HIST_SMALL
                      || now - s->hist_ms >= HIST_MS || s->hist_ms == 0;
-    char *network = NULL;
+    struct rpc_buf network = { NULL, 0, 0 };
     int rc;
 
     if (s->facts_ms != 0 && now - s->facts_ms < FACTS_MS) {
         return EXI_OK;
     }
     if (s->network_ms == 0 || now - s->network_ms >= FACTS_MS) {
-        network = ask_network(s);
+        ask_network(s, &network);
         s->network_ms = now;
     }
-    rc = store_facts(s, network, histogram);
-    free(network);
+    rc = store_facts(s, &network, histogram);
+    rpc_buf_free(&network);
     if (rc == EXI_OK) {
         s->facts_ms = now;
         s->hist_ms = histogram ? now : s->hist_ms;

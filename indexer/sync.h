@@ -38,7 +38,7 @@ struct sync {
     struct rpc_buf block; /* the block being read */
 
     /* mempool.c: what the node said last, to see at low cost if it changed */
-    char mempool_info[512];
+    struct rpc_buf mempool_info;
     uint64_t facts_ms;   /* monotonic, when facts were last refreshed */
     uint64_t hist_ms;    /* ... the fee histogram */
     uint64_t network_ms;         /* ... the node's network info */
