@@ -19,6 +19,12 @@
 #   NO_DEPS=1      installs no packages;  NO_BUILD=1 builds nothing
 set -euo pipefail
 
+# A shell that starts us in the background ignores SIGINT, and so would we.
+if [ -z "${RUN_SIGNALS:-}" ]; then
+    RUN_SIGNALS=1 exec env --default-signal=INT,TERM "$0" "$@"
+fi
+unset RUN_SIGNALS
+
 tools=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$tools/../.." && pwd)
 build=${BUILD:-$root/build}
@@ -113,9 +119,27 @@ on_signal() {
 exec {never}<> <(:)
 nap() { read -r -t "$1" -u "$never" || true; }
 
+# make passes SIGTERM on to us, but not a SIGINT that only it was sent: it
+# stops catching the signal and waits for us to end.
+make_pid=
+make_catches_int() {
+    local line
+    while read -r line; do
+        [[ $line != SigCgt:* ]] || return $((!(0x${line##*[[:space:]]} & 2)))
+    done <"/proc/$1/status"
+    return 1
+} 2>/dev/null
+case "$(cat "/proc/$PPID/comm")" in
+    make | gmake) ! make_catches_int "$PPID" || make_pid=$PPID ;;
+esac
+check_make() {
+    [ -z "$make_pid" ] || make_catches_int "$make_pid" || on_signal
+}
+
 # Ends the script when a child has ended.
 check_children() {
     local name
+    check_make
     for name in "${names[@]}"; do
         alive "${pids[$name]}" && continue
         nap 0.3 # a signal to all of us may be on its way
@@ -131,6 +155,10 @@ run_stage() {
     local rc=0
     setsid setpriv --pdeathsig TERM -- "$@" </dev/null >&2 &
     stage=$!
+    while alive "$stage"; do
+        check_make
+        nap 0.05
+    done
     wait "$stage" || rc=$?
     stage=
     return $rc
