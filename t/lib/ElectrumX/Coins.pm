@@ -6,6 +6,7 @@ package ElectrumX::Coins;
 #   $coins->rescan($picture);          # spendable coins of an ElectrumX::Model
 #   my $script = $coins->script('p2tr', 1);    # kinds: see KINDS below
 #   my $coin = $coins->take(standard => 1, kind => 'true', min => 10_000);
+#       # age => 150: coinbases of that many blocks ago only (99)
 #   my $tx = $coins->make([$coin], [[$script, $value], ...], %o);
 #       # { hex, txid, coins }: coins are its outputs; $o{sequence}
 #   my $tx = $coins->random(standard => 1);    # some inputs, some outputs
@@ -177,8 +178,8 @@ sub random_script {
 
 sub rescan {
     my ($self, $picture) = @_;
-    my $height = $picture->{height};
-    $self->{pool} = [map { { %$_, %{ $self->{kind}{ $_->{script} } } } }
+    $self->{pool} = [map { { %$_, %{ $self->{kind}{ $_->{script} } },
+        in_pool => !defined $_->{height} } }
         grep { $self->{kind}{ $_->{script} } } @{ $picture->utxos }];
     return scalar @{ $self->{pool} };
 }
@@ -197,9 +198,10 @@ sub take {
     for my $n (0 .. $#$pool) {
         my $i = ($from + $n) % @$pool;
         my $c = $pool->[$i];
-        next if $c->{coinbase} && $c->{height} > $height - 99;
+        next if $c->{coinbase} && $c->{height} > $height - ($o{age} // 99);
         next if $o{standard} && $NO_SPEND{ $c->{kind} };
         next if $o{confirmed} && !defined $c->{height};
+        next if $o{no_pool} && $c->{in_pool};
         next if $o{kind} && $c->{kind} ne $o{kind};
         next if $c->{value} < ($o{min} // 0);
         next if $o{coinbase} && !$c->{coinbase};
@@ -328,7 +330,7 @@ sub chain {
 sub mine {
     my ($self, $n, %o) = @_;
     $self->{height} = $self->{node}->height;
-    my @txs = grep {defined} map { $self->random(%o) } 1 .. $n;
+    my @txs = grep {defined} map { $self->random(%o, no_pool => 1) } 1 .. $n;
     my @kinds = grep { $_ ne 'empty' } $self->kinds;
     my $script = $o{to} // $self->script($kinds[rand @kinds]);
     my $hash = $self->{node}->generate_block([map { $_->{hex} } @txs],
