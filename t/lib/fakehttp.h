@@ -16,6 +16,7 @@
 #define FAKEHTTP_H
 
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -233,7 +234,9 @@ static void
 fake_admit(struct fake *f, int fd)
 {
     struct fake_conn *c = malloc(sizeof(*c));
+    const int one = 1;
 
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     c->f = f;
     c->fd = fd;
     pthread_mutex_lock(&f->mutex);
