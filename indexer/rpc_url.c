@@ -79,22 +79,35 @@ done:
     return rc;
 }
 
+static bool
+rpc_url_has(CURLU *u, CURLUPart part)
+{
+    char *s = NULL;
+    bool has = curl_url_get(u, part, &s, 0) == CURLUE_OK;
+
+    curl_free(s);
+    return has;
+}
+
+static bool
+rpc_url_http(CURLU *u)
+{
+    char *s = NULL;
+    bool http = curl_url_get(u, CURLUPART_SCHEME, &s, 0) == CURLUE_OK
+                && (strcmp(s, "http") == 0 || strcmp(s, "https") == 0);
+
+    curl_free(s);
+    return http;
+}
+
 static int
 rpc_url_fill(struct rpc_daemon *d, CURLU *u, unsigned default_port,
              struct rpc_url_why *w)
 {
-    char *scheme = rpc_url_part(u, CURLUPART_SCHEME, 0);
-    char *query = rpc_url_part(u, CURLUPART_QUERY, 0);
-    char *fragment = rpc_url_part(u, CURLUPART_FRAGMENT, 0);
-    bool http =
-        scheme != NULL
-        && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0);
-    bool more = query != NULL || fragment != NULL;
+    bool more =
+        rpc_url_has(u, CURLUPART_QUERY) || rpc_url_has(u, CURLUPART_FRAGMENT);
 
-    free(scheme);
-    free(query);
-    free(fragment);
-    if (!http) {
+    if (!rpc_url_http(u)) {
         return rpc_url_fail(w, "must begin with http:// or https://");
     }
     d->user = rpc_url_part(u, CURLUPART_USER, CURLU_URLDECODE);
