@@ -148,6 +148,9 @@ hist_records(struct rows *r)
     const struct settle_batch *b = r->b;
     size_t n = 0;
 
+    if (b->nhist == 0) {
+        return 0;
+    }
     memcpy(r->rec, b->hist, b->nhist * sizeof(*r->rec));
     settle_sort(r->rec, r->tmp, b->nhist);
     for (size_t i = 0; i < b->nhist; i++) {
