@@ -27,8 +27,8 @@ unset RUN_SIGNALS
 
 tools=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$tools/../.." && pwd)
-build=${BUILD:-$root/build}
-case "$build" in /*) ;; *) build=$root/$build ;; esac
+build=${BUILD:-build}
+[[ $build == /* ]] || build=$root/$build
 
 NETWORK=${NETWORK:-regtest}
 DAEMON_URL=${DAEMON_URL:-}
@@ -435,11 +435,13 @@ start_nginx() {
     find_nginx
     make_certificate
     write_nginx_conf
-    # Its error log goes on: the messages before it is open are in nginx.log.
+    # nginx.log has the messages before nginx has opened its error log.
+    [ ! -f "$run/log/nginx-error.log" ] ||
+        mv -f "$run/log/nginx-error.log" "$run/log/nginx-error.log.old"
+    : >"$run/log/nginx-error.log"
     start nginx "$run/log/nginx.log" \
         "$nginx" -p "$run/nginx" -e stderr -c "$run/nginx.conf"
     logs[nginx]=$run/log/nginx-error.log
-    touch "$run/log/nginx-error.log"
 }
 
 # ---- until it answers, and while it runs ----
@@ -555,7 +557,7 @@ need_node=
 [ -n "$DAEMON_URL$DAEMON_COOKIE" ] || need_node=1
 if [ -z "${NO_BUILD:-}" ]; then
     run_stage env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -C "$root" \
-        --no-print-directory -j"$(nproc)" BUILD="$build" all ||
+        --no-print-directory -j"$(nproc)" BUILD="${BUILD:-build}" all ||
         fail "the build failed"
 fi
 if [ -n "$need_node" ]; then
