@@ -83,6 +83,12 @@ confirm(struct live *l, uint64_t id, const struct exi_tx *tx, uint32_t height,
     if (rc || t.height > 0) {
         return rc && rc != EXI_ENOTFOUND ? rc : EXI_EFORMAT;
     }
+    if (t.flags & EXI_TXF_UNCONF_INPUT) {
+        rc = live_unconf_input(l, tx);
+        if (rc) {
+            return rc < 0 ? rc : EXI_EFORMAT;
+        }
+    }
     rc = refresh_raw(l, id, tx);
     if (rc == EXI_OK) {
         rc = live_pool_leave(l, id, t.vsize);

@@ -223,6 +223,8 @@ int live_pool_leave(struct live *l, uint64_t id, uint32_t vsize) EXI_MUST_CHECK;
 int live_flag_unconf(struct live *l, uint64_t id) EXI_MUST_CHECK;
 /* Computes EXI_TXF_UNCONF_INPUT anew if it is (still) a mempool transaction. */
 int live_flag_again(struct live *l, uint64_t id) EXI_MUST_CHECK;
+/* Is an input an output of a mempool transaction: 1, 0 or an error. */
+int live_unconf_input(struct live *l, const struct exi_tx *tx) EXI_MUST_CHECK;
 /* Removes a mempool transaction with its descendants. */
 int live_pool_remove(struct live *l, uint64_t id) EXI_MUST_CHECK;
 

@@ -151,12 +151,24 @@ is_mempool(struct live *l, const uint8_t *txid)
 }
 
 int
+live_unconf_input(struct live *l, const struct exi_tx *tx)
+{
+    const uint8_t *p = tx->ins;
+    struct exi_txin in;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < tx->nin && rc == 0; i++) {
+        p = exi_txin_next(&in, p);
+        rc = is_mempool(l, in.prev_txid);
+    }
+    return rc;
+}
+
+int
 live_flag_again(struct live *l, uint64_t id)
 {
     struct exi_live_tx t;
     struct exi_tx tx;
-    struct exi_txin in;
-    const uint8_t *p;
     int rc = live_tx_get(l, id, &t);
 
     if (rc) {
@@ -166,16 +178,11 @@ live_flag_again(struct live *l, uint64_t id)
         return EXI_OK;
     }
     rc = live_tx_parsed(l, id, &tx);
-    if (rc) {
-        return rc;
+    if (rc == EXI_OK) {
+        rc = live_unconf_input(l, &tx);
     }
-    p = tx.ins;
-    for (uint32_t i = 0; i < tx.nin; i++) {
-        p = exi_txin_next(&in, p);
-        rc = is_mempool(l, in.prev_txid);
-        if (rc) {
-            return rc < 0 ? rc : EXI_OK;
-        }
+    if (rc) {
+        return rc < 0 ? rc : EXI_OK;
     }
     return flag_put(l, id, &t, t.flags & ~(uint32_t) EXI_TXF_UNCONF_INPUT);
 }

@@ -88,7 +88,7 @@ struct lb_bytes {
     size_t n;
 };
 
-static void
+LB_UNUSED static void
 lb_put(struct lb_bytes *m, const void *p, size_t n)
 {
     if (n > sizeof m->b - m->n) {
@@ -98,7 +98,7 @@ lb_put(struct lb_bytes *m, const void *p, size_t n)
     m->n += n;
 }
 
-static void
+LB_UNUSED static void
 lb_le(struct lb_bytes *m, uint64_t v, int n)
 {
     for (; n > 0; n--, v >>= 8) {
@@ -108,7 +108,7 @@ lb_le(struct lb_bytes *m, uint64_t v, int n)
 }
 
 /* One serialization of a transaction; height for the coinbase's script. */
-static void
+LB_UNUSED static void
 lb_serialize(const struct lb *lb, struct lb_bytes *m, const struct lb_tx *t,
              bool witness, uint32_t nonce)
 {
@@ -185,27 +185,14 @@ lb_free(struct lb *lb)
     free(lb);
 }
 
-/* Splits `sum` to random scripts and serializes; returns the number. */
+/* Serializes the transaction being made; returns its number. */
 LB_UNUSED static int
-lb_finish_tx(struct lb *lb, int64_t sum)
+lb_seal_tx(struct lb *lb, bool witness)
 {
     struct lb_tx *t = &lb->tx[lb->ntx];
     struct lb_bytes *m = calloc(1, sizeof *m);
     uint32_t nonce = (uint32_t) lb->ntx + 1000;
-    bool witness = rnd_below(2);
 
-    t->nout = (int) rnd_below(LB_MAX_OUT) + 1;
-    t->fee = t->nin ? (int64_t) rnd_below((uint64_t) sum / 10 + 1) : 0;
-    sum -= t->fee;
-    for (int i = 0; i < t->nout; i++) {
-        int64_t part =
-            i + 1 == t->nout ? sum : (int64_t) rnd_below((uint64_t) sum + 1);
-        t->out[i].value = part;
-        t->out[i].script = rnd_below(10) == 0  ? -1
-                           : rnd_below(3) == 0 ? 0
-                                               : (int) rnd_below(LB_SCRIPTS);
-        sum -= part;
-    }
     lb_serialize(lb, m, t, false, nonce);
     exi_sha256d(t->id.b, m->b, m->n);
     if (witness) {
@@ -222,8 +209,29 @@ lb_finish_tx(struct lb *lb, int64_t sum)
     return lb->ntx++;
 }
 
+/* Splits `sum` to random scripts and seals. */
+LB_UNUSED static int
+lb_finish_tx(struct lb *lb, int64_t sum)
+{
+    struct lb_tx *t = &lb->tx[lb->ntx];
+
+    t->nout = (int) rnd_below(LB_MAX_OUT) + 1;
+    t->fee = t->nin ? (int64_t) rnd_below((uint64_t) sum / 10 + 1) : 0;
+    sum -= t->fee;
+    for (int i = 0; i < t->nout; i++) {
+        int64_t part =
+            i + 1 == t->nout ? sum : (int64_t) rnd_below((uint64_t) sum + 1);
+        t->out[i].value = part;
+        t->out[i].script = rnd_below(10) == 0  ? -1
+                           : rnd_below(3) == 0 ? 0
+                                               : (int) rnd_below(LB_SCRIPTS);
+        sum -= part;
+    }
+    return lb_seal_tx(lb, rnd_below(2));
+}
+
 /* Number of the mempool or chain transaction that spends an output, or -1. */
-static int
+LB_UNUSED static int
 lb_spender(const struct lb *lb, const struct lb_state *st, int tx,
            uint32_t index)
 {
@@ -240,7 +248,7 @@ lb_spender(const struct lb *lb, const struct lb_state *st, int tx,
 /* A random output that `may` allows, or false. */
 typedef bool (*lb_ok_pt)(const struct lb *lb, const struct lb_state *st, int tx,
                          uint32_t index);
-static bool
+LB_UNUSED static bool
 lb_pick(const struct lb *lb, const struct lb_state *st, lb_ok_pt may, int *tx,
         uint32_t *index)
 {
@@ -259,7 +267,7 @@ lb_pick(const struct lb *lb, const struct lb_state *st, lb_ok_pt may, int *tx,
     return false;
 }
 
-static bool
+LB_UNUSED static bool
 lb_ok_unspent(const struct lb *lb, const struct lb_state *st, int tx,
               uint32_t index)
 {
@@ -312,7 +320,7 @@ lb_remove(const struct lb *lb, struct lb_state *st, int tx)
 }
 
 /* Removes all that spend an output, but `self`. */
-static void
+LB_UNUSED static void
 lb_remove_rivals(const struct lb *lb, struct lb_state *st, struct lb_in out,
                  int self)
 {
@@ -354,7 +362,7 @@ lb_disconnect(const struct lb *lb, struct lb_state *st)
 }
 
 /* Seals a block of b->tx[0 ... ntx - 1] on `prev` (-1: genesis). */
-static int
+LB_UNUSED static int
 lb_seal(struct lb *lb, int prev)
 {
     struct lb_block *b = &lb->block[lb->nblocks];
@@ -395,7 +403,7 @@ lb_seal(struct lb *lb, int prev)
 }
 
 /* For fresh transactions of a block: outputs of the chain and the block. */
-static bool
+LB_UNUSED static bool
 lb_ok_chain(const struct lb *lb, const struct lb_state *st, int tx,
             uint32_t index)
 {
@@ -403,7 +411,7 @@ lb_ok_chain(const struct lb *lb, const struct lb_state *st, int tx,
 }
 
 /* Random order with parents before children; the coinbase stays first. */
-static void
+LB_UNUSED static void
 lb_shuffle(const struct lb *lb, struct lb_block *b)
 {
     for (int n = 0; n < 2 * b->ntx; n++) {
@@ -488,7 +496,7 @@ lb_say(struct lb_text *t, const char *fmt, ...)
     va_end(ap);
 }
 
-static void
+LB_UNUSED static void
 lb_say_hash(struct lb_text *t, const uint8_t *h)
 {
     char hex[65] = "";
@@ -504,7 +512,7 @@ struct lb_entry {
     const uint8_t *id;
 };
 
-static int
+LB_UNUSED static int
 lb_compare(const void *x, const void *y)
 {
     const struct lb_entry *a = x, *b = y;
@@ -527,7 +535,7 @@ lb_compare(const void *x, const void *y)
     return 0;
 }
 
-static bool
+LB_UNUSED static bool
 lb_touches(const struct lb *lb, int tx, int script)
 {
     const struct lb_tx *t = &lb->tx[tx];
@@ -546,7 +554,7 @@ lb_touches(const struct lb *lb, int tx, int script)
 }
 
 /* The script's history; returns the number of entries. */
-static int
+LB_UNUSED static int
 lb_history(const struct lb *lb, const struct lb_state *st, int script,
            struct lb_entry *out)
 {
@@ -574,7 +582,7 @@ lb_history(const struct lb *lb, const struct lb_state *st, int script,
     return n;
 }
 
-static void
+LB_UNUSED static void
 lb_model_status(struct lb_text *t, const struct lb *lb,
                 const struct lb_entry *e, int n)
 {
@@ -668,7 +676,7 @@ lb_alloc(void *ctx, size_t n)
 }
 static const struct exi_arena lb_arena LB_UNUSED = { lb_alloc, NULL };
 
-static int
+LB_UNUSED static int
 lb_hist_cb(void *ctx, const struct exi_hist *h)
 {
     lb_say_hash(ctx, h->txid.b);
@@ -676,7 +684,7 @@ lb_hist_cb(void *ctx, const struct exi_hist *h)
     return h->confirmed == (h->height > 0) ? 0 : EXI_EFORMAT;
 }
 
-static int
+LB_UNUSED static int
 lb_utxo_cb(void *ctx, const struct exi_utxo *u)
 {
     lb_say(ctx, "unspent ");
@@ -719,7 +727,7 @@ lb_view_script(struct lb_text *t, const struct lb *lb, struct exi_view *v,
     return rc;
 }
 
-static int
+LB_UNUSED static int
 lb_view_block(struct lb_text *t, struct exi_view *v, uint32_t h)
 {
     uint8_t header[EXI_HEADER_LEN], d[32];

@@ -9,6 +9,7 @@
 
 #include <ftw.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -109,21 +110,36 @@ lr_add(struct lr *r, int tx)
                             1700000000000u + (uint64_t) tx);
 }
 
+/* Where to make directories: in memory, if there is enough of it. */
+static const char *
+lr_tmp(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    struct statvfs v;
+
+    if (tmp != NULL && *tmp != 0) {
+        return tmp;
+    }
+    if (access("/dev/shm", W_OK) == 0 && statvfs("/dev/shm", &v) == 0
+        && (uint64_t) v.f_bavail * v.f_frsize > 1u << 30) {
+        return "/dev/shm";
+    }
+    return "/tmp";
+}
+
 /* Makes an empty directory. */
 LB_UNUSED static void
 lr_dir(struct lr *r)
 {
-    const char *tmp = getenv("TMPDIR");
-
-    snprintf(r->dir, sizeof r->dir, "%s/exi-live-XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(r->dir, sizeof r->dir, "%s/exi-live-XXXXXX", lr_tmp());
     if (mkdtemp(r->dir) == NULL) {
         lr_must(EXI_EIO);
     }
 }
 
-/* Model chain of genesis and n blocks, all settled, with a live environment. */
+/* Model chain of genesis and n blocks in an empty directory. */
 LB_UNUSED static void
-lr_start(struct lr *r, int n)
+lr_make(struct lr *r, int n)
 {
     struct lb *lb = lb_new();
 
@@ -133,8 +149,15 @@ lr_start(struct lr *r, int n)
         lb_connect(lb, &lb->st, lb_make_block(lb, &lb->st, 0, i > 2 ? 3 : 0));
     }
     lr_dir(r);
+}
+
+/* As lr_make(), all settled, with a live environment. */
+LB_UNUSED static void
+lr_start(struct lr *r, int n)
+{
+    lr_make(r, n);
     lr_open_settle(r);
-    lr_settle(r, &lb->st, n);
+    lr_settle(r, &r->lb->st, n);
     lr_must(lr_open_live(r));
     lr_must(live_serve(r->live));
 }
