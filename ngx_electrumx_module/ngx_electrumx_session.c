@@ -1,34 +1,23 @@
 /*
- * One client: bytes in, messages to rpc, messages out.  Knows no transport but
- * the connection's recv and send_chain, so plain and TLS, stream and http are
- * the same here.
+ * One client: its life, its timers and its events.  Knows no transport but the
+ * connection's recv and send_chain, so plain and TLS, stream and http are the
+ * same here.
  *
- *     read event --> feed --> rpc --> out_send --+
- *        ^             |                         | posted: step
- *        |  posted:    | too long at a time,     v
- *        +-- work <----+ or queue full        flush --> destroy
+ *     read event --> input --> rpc --> out --+
+ *        ^             |                     | posted: step
+ *        |  posted:    | too long at a time, v
+ *        +-- work <----+ or queue full    flush --> destroy
  *
  * Only step destroys a session, and it always runs on its own, never below a
  * frame of rpc or subscribe: whatever happens elsewhere only marks the session
  * and posts step.
  *
- * All input is read into one buffer of the worker; what a session keeps is an
- * unfinished message (in.line, in.ws) or input that was read but had to wait
- * (pend).  There is always a read timer, which is not cancelable, so that a
- * worker that shuts down waits for its sessions.
+ * There is always a read timer, which is not cancelable, so that a worker that
+ * shuts down waits for its sessions.
  */
 
 #include "ngx_electrumx_session.h"
 
-#include <time.h>
-
-
-#define NGX_ELECTRUMX_READ_SIZE     32768
-
-/* Bounds of one turn of a session. */
-#define NGX_ELECTRUMX_TURN_READS    8
-#define NGX_ELECTRUMX_TURN_MSGS     128
-#define NGX_ELECTRUMX_TURN_NSEC     2000000
 
 #define NGX_ELECTRUMX_DRAIN_TIME    5000    /* ms, random up to */
 #define NGX_ELECTRUMX_CLOSE_WAIT    2000    /* ms, for the client's end */
@@ -46,17 +35,9 @@ typedef struct {
 } ngx_electrumx_client_t;
 
 
-typedef struct {
-    ngx_uint_t                 msgs;
-    struct timespec            start;
-} ngx_electrumx_turn_t;
-
-
 static ngx_electrumx_client_t *ngx_electrumx_client_alloc(void);
 static void ngx_electrumx_session_attach(ngx_electrumx_session_t *s,
     ngx_connection_t *c);
-static ngx_int_t ngx_electrumx_session_pend(ngx_electrumx_session_t *s,
-    u_char *p, size_t n);
 static void ngx_electrumx_session_set_timer(ngx_electrumx_session_t *s);
 static void ngx_electrumx_session_timeout(ngx_electrumx_session_t *s);
 static void ngx_electrumx_session_drain(ngx_electrumx_session_t *s);
@@ -66,31 +47,13 @@ static void ngx_electrumx_session_write_handler(ngx_event_t *wev);
 static void ngx_electrumx_session_work_handler(ngx_event_t *ev);
 static void ngx_electrumx_session_step_handler(ngx_event_t *ev);
 
-static void ngx_electrumx_session_read(ngx_electrumx_session_t *s);
-static ngx_int_t ngx_electrumx_session_recv(ngx_electrumx_session_t *s,
-    ngx_electrumx_turn_t *turn);
-static ngx_int_t ngx_electrumx_session_feed(ngx_electrumx_session_t *s,
-    ngx_electrumx_turn_t *turn, u_char **pos, u_char *end);
-static ngx_int_t ngx_electrumx_session_may_go_on(ngx_electrumx_session_t *s,
-    ngx_electrumx_turn_t *turn);
-static ngx_int_t ngx_electrumx_session_event(ngx_electrumx_session_t *s,
-    ngx_electrumx_in_e in, u_char *msg, size_t len);
-static ngx_int_t ngx_electrumx_session_control(ngx_electrumx_session_t *s,
-    ngx_electrumx_in_e in, u_char *msg, size_t len);
-static void ngx_electrumx_session_end(ngx_electrumx_session_t *s,
-    ngx_uint_t code);
-static void ngx_electrumx_session_abort(ngx_electrumx_session_t *s);
-
 static void ngx_electrumx_session_step(ngx_electrumx_session_t *s);
 static ngx_int_t ngx_electrumx_session_send_close(ngx_electrumx_session_t *s);
 static ngx_int_t ngx_electrumx_session_done(ngx_electrumx_session_t *s);
-static void ngx_electrumx_session_discard(ngx_electrumx_session_t *s);
 static void ngx_electrumx_session_destroy(ngx_electrumx_session_t *s,
     ngx_int_t rc);
-static void *ngx_electrumx_session_resize(void *p, size_t size);
 
 
-static u_char       *ngx_electrumx_read_buf;
 static uint64_t      ngx_electrumx_last_id;
 static ngx_queue_t   ngx_electrumx_free_clients;
 static ngx_uint_t    ngx_electrumx_nfree_clients;
@@ -126,15 +89,7 @@ ngx_electrumx_session_create(ngx_connection_t *c, ngx_electrumx_index_t *index,
     io->refs = 1;
     io->last_request = ngx_current_msec;
 
-    if (framing == NGX_ELECTRUMX_WS) {
-        ngx_electrumx_ws_init(&io->in.ws, index->max_request,
-                              ngx_electrumx_session_resize);
-    } else {
-        ngx_electrumx_line_init(&io->in.line, index->max_request,
-                                ngx_electrumx_session_resize);
-    }
-
-    if (ngx_electrumx_session_pend(s, pre, prelen) != NGX_OK) {
+    if (ngx_electrumx_input_init(s, pre, prelen) != NGX_OK) {
         ngx_free(client);
         return NULL;
     }
@@ -156,14 +111,7 @@ ngx_electrumx_client_alloc(void)
     ngx_queue_t             *q;
     ngx_electrumx_client_t  *client;
 
-    if (ngx_electrumx_read_buf == NULL) {
-
-        ngx_electrumx_read_buf = ngx_alloc(NGX_ELECTRUMX_READ_SIZE,
-                                           ngx_cycle->log);
-        if (ngx_electrumx_read_buf == NULL) {
-            return NULL;
-        }
-
+    if (ngx_electrumx_free_clients.next == NULL) {
         ngx_queue_init(&ngx_electrumx_free_clients);
     }
 
@@ -289,7 +237,7 @@ ngx_electrumx_session_close(ngx_electrumx_session_t *s, ngx_int_t rc)
 
 /* Closes when all is sent; code: of the close frame. */
 
-static void
+void
 ngx_electrumx_session_end(ngx_electrumx_session_t *s, ngx_uint_t code)
 {
     ngx_electrumx_io_t  *io;
@@ -309,7 +257,7 @@ ngx_electrumx_session_end(ngx_electrumx_session_t *s, ngx_uint_t code)
 
 /* Closes at once. */
 
-static void
+void
 ngx_electrumx_session_abort(ngx_electrumx_session_t *s)
 {
     if (s->dead) {
@@ -343,17 +291,7 @@ ngx_electrumx_session_destroy(ngx_electrumx_session_t *s, ngx_int_t rc)
 
     ngx_electrumx_out_clear(s);
 
-    if (io->pend) {
-        ngx_free(io->pend);
-        io->pend = NULL;
-    }
-
-    if (s->framing == NGX_ELECTRUMX_WS) {
-        ngx_electrumx_ws_free(&io->in.ws);
-
-    } else {
-        ngx_electrumx_line_free(&io->in.line);
-    }
+    ngx_electrumx_input_free(s);
 
     ngx_queue_remove(&s->queue);
     s->index->nsessions--;
@@ -475,7 +413,7 @@ ngx_electrumx_session_read_handler(ngx_event_t *rev)
         }
     }
 
-    ngx_electrumx_session_read(s);
+    ngx_electrumx_input_read(s);
 }
 
 
@@ -505,7 +443,7 @@ ngx_electrumx_session_write_handler(ngx_event_t *wev)
 static void
 ngx_electrumx_session_work_handler(ngx_event_t *ev)
 {
-    ngx_electrumx_session_read(ev->data);
+    ngx_electrumx_input_read(ev->data);
 }
 
 
@@ -513,328 +451,6 @@ static void
 ngx_electrumx_session_step_handler(ngx_event_t *ev)
 {
     ngx_electrumx_session_step(ev->data);
-}
-
-
-/* input */
-
-static void
-ngx_electrumx_session_read(ngx_electrumx_session_t *s)
-{
-    ngx_int_t              rc;
-    ngx_uint_t             i;
-    ngx_event_t           *rev;
-    ngx_electrumx_io_t    *io;
-    ngx_electrumx_turn_t   turn;
-
-    io = s->io;
-    rev = s->connection->read;
-
-    turn.msgs = 0;
-    (void) clock_gettime(CLOCK_MONOTONIC, &turn.start);
-
-    rc = NGX_AGAIN;
-
-    for (i = 0; i < NGX_ELECTRUMX_TURN_READS; i++) {
-
-        if (s->dead) {
-            return;
-        }
-
-        if (io->stopped) {
-            rc = NGX_OK;
-            break;
-        }
-
-        if (io->pend) {
-            rc = ngx_electrumx_session_feed(s, &turn, &io->pend_pos,
-                                            io->pend_end);
-            if (rc == NGX_OK) {
-                ngx_free(io->pend);
-                io->pend = NULL;
-            }
-
-        } else {
-            rc = ngx_electrumx_session_recv(s, &turn);
-        }
-
-        if (rc != NGX_OK) {
-            break;
-        }
-    }
-
-    if (rc == NGX_ERROR || s->dead) {
-        ngx_electrumx_session_abort(s);
-        return;
-    }
-
-    /* there is more, but others come first */
-
-    if (!io->stopped && (io->pend || i == NGX_ELECTRUMX_TURN_READS)) {
-        ngx_post_event(&io->work, &ngx_posted_next_events);
-    }
-
-    if (ngx_handle_read_event(rev, rev->eof ? NGX_CLOSE_EVENT : 0) != NGX_OK) {
-        ngx_electrumx_session_abort(s);
-    }
-}
-
-
-/* Reads once: NGX_OK, NGX_AGAIN (nothing to read now, or what was read has to
-   wait), NGX_ERROR. */
-
-static ngx_int_t
-ngx_electrumx_session_recv(ngx_electrumx_session_t *s,
-    ngx_electrumx_turn_t *turn)
-{
-    u_char              *pos, *end;
-    ssize_t              n;
-    ngx_int_t            rc;
-    ngx_connection_t    *c;
-    ngx_electrumx_io_t  *io;
-
-    io = s->io;
-    c = s->connection;
-
-    if (io->eof || !c->read->ready) {
-        return NGX_AGAIN;
-    }
-
-    n = c->recv(c, ngx_electrumx_read_buf, NGX_ELECTRUMX_READ_SIZE);
-
-    if (n == NGX_AGAIN) {
-        return NGX_AGAIN;
-    }
-
-    if (n == NGX_ERROR) {
-        return NGX_ERROR;
-    }
-
-    if (n == 0) {
-        io->eof = 1;
-        ngx_post_event(&io->step, &ngx_posted_events);
-        return NGX_AGAIN;
-    }
-
-    s->received += n;
-
-    pos = ngx_electrumx_read_buf;
-    end = pos + n;
-
-    rc = ngx_electrumx_session_feed(s, turn, &pos, end);
-
-    if (rc == NGX_AGAIN) {
-        return ngx_electrumx_session_pend(s, pos, end - pos) == NGX_OK
-               ? NGX_AGAIN : NGX_ERROR;
-    }
-
-    return rc;
-}
-
-
-/* Keeps input for later. */
-
-static ngx_int_t
-ngx_electrumx_session_pend(ngx_electrumx_session_t *s, u_char *p, size_t n)
-{
-    ngx_electrumx_io_t  *io;
-
-    io = s->io;
-
-    if (n == 0) {
-        return NGX_OK;
-    }
-
-    io->pend = ngx_alloc(n, ngx_cycle->log);
-    if (io->pend == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(io->pend, p, n);
-
-    io->pend_pos = io->pend;
-    io->pend_end = io->pend + n;
-
-    return NGX_OK;
-}
-
-
-/* Handles the messages in the input: NGX_OK all is used, NGX_AGAIN the rest has
-   to wait, NGX_ERROR. */
-
-static ngx_int_t
-ngx_electrumx_session_feed(ngx_electrumx_session_t *s,
-    ngx_electrumx_turn_t *turn, u_char **pos, u_char *end)
-{
-    size_t               len;
-    u_char              *msg;
-    ngx_int_t            rc;
-    ngx_electrumx_in_e   in;
-    ngx_electrumx_io_t  *io;
-
-    io = s->io;
-
-    for ( ;; ) {
-
-        /* closing: a line client's input is no longer looked at, a WebSocket
-           client's only for its close frame */
-
-        if (s->closing && s->framing == NGX_ELECTRUMX_LINE) {
-            *pos = end;
-            return NGX_OK;
-        }
-
-        msg = NULL;
-        len = 0;
-
-        if (s->framing == NGX_ELECTRUMX_WS) {
-            in = ngx_electrumx_ws_next(&io->in.ws, pos, end, &msg, &len);
-
-        } else {
-            in = ngx_electrumx_line_next(&io->in.line, pos, end, &msg, &len);
-        }
-
-        if (in == NGX_ELECTRUMX_IN_AGAIN) {
-            return NGX_OK;
-        }
-
-        rc = ngx_electrumx_session_event(s, in, msg, len);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
-        if (ngx_electrumx_session_may_go_on(s, turn) != NGX_OK) {
-            return NGX_AGAIN;
-        }
-    }
-}
-
-
-static ngx_int_t
-ngx_electrumx_session_may_go_on(ngx_electrumx_session_t *s,
-    ngx_electrumx_turn_t *turn)
-{
-    struct timespec  now;
-
-    if (s->dead) {
-        return NGX_ERROR;
-    }
-
-    if (s->queued > s->index->max_queue) {
-        ngx_electrumx_io(s)->stopped = 1;
-        return NGX_AGAIN;
-    }
-
-    if (++turn->msgs >= NGX_ELECTRUMX_TURN_MSGS) {
-        return NGX_AGAIN;
-    }
-
-    (void) clock_gettime(CLOCK_MONOTONIC, &now);
-
-    if ((now.tv_sec - turn->start.tv_sec) * 1000000000
-        + (now.tv_nsec - turn->start.tv_nsec) > NGX_ELECTRUMX_TURN_NSEC)
-    {
-        return NGX_AGAIN;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_electrumx_session_event(ngx_electrumx_session_t *s, ngx_electrumx_in_e in,
-    u_char *msg, size_t len)
-{
-    ngx_electrumx_io_t  *io;
-
-    io = s->io;
-
-    switch (in) {
-
-    case NGX_ELECTRUMX_IN_MESSAGE:
-
-        if (!s->closing) {
-            io->last_request = ngx_current_msec;
-            ngx_electrumx_rpc_message(s, msg, len);
-        }
-
-        return NGX_OK;
-
-    case NGX_ELECTRUMX_IN_OVERSIZED:
-
-        ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                      "client sent a message of more than %uz bytes",
-                      s->index->max_request);
-
-        if (!s->closing) {
-            ngx_electrumx_rpc_oversized(s);
-        }
-
-        if (s->framing == NGX_ELECTRUMX_WS) {
-            ngx_electrumx_session_end(s, NGX_ELECTRUMX_WS_TOO_BIG);
-        }
-
-        return NGX_OK;
-
-    case NGX_ELECTRUMX_IN_NOMEM:
-        return NGX_ERROR;
-
-    case NGX_ELECTRUMX_IN_AGAIN:
-    case NGX_ELECTRUMX_IN_PING:
-    case NGX_ELECTRUMX_IN_PONG:
-    case NGX_ELECTRUMX_IN_CLOSE:
-    case NGX_ELECTRUMX_IN_ERROR:
-        break;
-    }
-
-    return ngx_electrumx_session_control(s, in, msg, len);
-}
-
-
-/* WebSocket's own events. */
-
-static ngx_int_t
-ngx_electrumx_session_control(ngx_electrumx_session_t *s,
-    ngx_electrumx_in_e in, u_char *msg, size_t len)
-{
-    ngx_electrumx_io_t  *io;
-
-    io = s->io;
-
-    switch (in) {
-
-    case NGX_ELECTRUMX_IN_PING:
-
-        io->last_request = ngx_current_msec;
-
-        if (s->closing) {
-            return NGX_OK;
-        }
-
-        return ngx_electrumx_out_control(s, NGX_ELECTRUMX_WS_PONG, msg, len);
-
-    case NGX_ELECTRUMX_IN_CLOSE:
-
-        /* answered with the same code; answers under way are not waited for */
-
-        io->close_read = 1;
-        ngx_electrumx_session_end(s, io->in.ws.code);
-        ngx_post_event(&io->step, &ngx_posted_events);
-
-        return NGX_OK;
-
-    case NGX_ELECTRUMX_IN_ERROR:
-
-        ngx_log_error(NGX_LOG_INFO, s->connection->log, 0,
-                      "client broke the WebSocket protocol, code %ui",
-                      (ngx_uint_t) io->in.ws.code);
-        ngx_electrumx_session_end(s, io->in.ws.code);
-
-        return NGX_OK;
-
-    default:
-        return NGX_OK;
-    }
 }
 
 
@@ -919,7 +535,7 @@ ngx_electrumx_session_done(ngx_electrumx_session_t *s)
     if (s->closing) {
 
         if (s->framing == NGX_ELECTRUMX_LINE || io->close_read || io->eof) {
-            ngx_electrumx_session_discard(s);
+            ngx_electrumx_input_discard(s);
             return NGX_OK;
         }
 
@@ -947,57 +563,15 @@ ngx_electrumx_session_done(ngx_electrumx_session_t *s)
 }
 
 
-/* Input that is left unread would make the system reset the connection, and the
-   client lose what was sent last. */
-
-static void
-ngx_electrumx_session_discard(ngx_electrumx_session_t *s)
-{
-    ngx_uint_t         i;
-    ngx_connection_t  *c;
-
-    c = s->connection;
-    c->read->ready = !ngx_electrumx_io(s)->eof;
-
-    for (i = 0; i < NGX_ELECTRUMX_TURN_READS; i++) {
-
-        if (!c->read->ready
-            || c->recv(c, ngx_electrumx_read_buf, NGX_ELECTRUMX_READ_SIZE) <= 0)
-        {
-            return;
-        }
-    }
-}
-
-
-static void *
-ngx_electrumx_session_resize(void *p, size_t size)
-{
-    void  *new;
-
-    if (size == 0) {
-        ngx_free(p);
-        return NULL;
-    }
-
-    new = realloc(p, size);
-
-    if (new == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, ngx_cycle->log, ngx_errno,
-                      "realloc(%uz) failed", size);
-    }
-
-    return new;
-}
-
-
 void
 ngx_electrumx_session_exit(void)
 {
     ngx_queue_t             *q;
     ngx_electrumx_client_t  *client;
 
-    if (ngx_electrumx_read_buf == NULL) {
+    ngx_electrumx_input_exit();
+
+    if (ngx_electrumx_free_clients.next == NULL) {
         return;
     }
 
@@ -1011,7 +585,4 @@ ngx_electrumx_session_exit(void)
     }
 
     ngx_electrumx_nfree_clients = 0;
-
-    ngx_free(ngx_electrumx_read_buf);
-    ngx_electrumx_read_buf = NULL;
 }

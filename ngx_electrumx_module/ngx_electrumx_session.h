@@ -1,6 +1,6 @@
 /*
- * Inside of a session: what ngx_electrumx_session.c and ngx_electrumx_out.c
- * share; nobody else includes it.
+ * Inside of a session: what ngx_electrumx_session.c, _input.c and _out.c share;
+ * nobody else includes it.
  */
 
 #ifndef _NGX_ELECTRUMX_SESSION_H_INCLUDED_
@@ -45,6 +45,33 @@ typedef struct {
 
 #define ngx_electrumx_io(s)  ((ngx_electrumx_io_t *) (s)->io)
 
+
+/* Ends a session when all is sent; code: of the close frame. */
+void ngx_electrumx_session_end(ngx_electrumx_session_t *s, ngx_uint_t code);
+
+/* Ends it at once: marks it and posts its step. */
+void ngx_electrumx_session_abort(ngx_electrumx_session_t *s);
+
+
+/* input */
+
+/* Prepares to read; pre are bytes already read (copied).  NGX_ERROR: out of
+   memory. */
+ngx_int_t ngx_electrumx_input_init(ngx_electrumx_session_t *s, u_char *pre,
+    size_t prelen);
+void ngx_electrumx_input_free(ngx_electrumx_session_t *s);
+
+/* A turn: reads and handles what there is, up to the bounds. */
+void ngx_electrumx_input_read(ngx_electrumx_session_t *s);
+
+/* Reads without looking, before the connection is closed: input left unread
+   would make the system reset it, and the client lose what was sent last. */
+void ngx_electrumx_input_discard(ngx_electrumx_session_t *s);
+
+void ngx_electrumx_input_exit(void);
+
+
+/* output */
 
 /* Queues a WebSocket control frame of up to 125 bytes. */
 ngx_int_t ngx_electrumx_out_control(ngx_electrumx_session_t *s,
