@@ -460,7 +460,7 @@ bell_words(int rc)
     case EXI_EAUTH:
         return "the node refuses the indexer's password";
     case EXI_ENOTFOUND:
-        return "the node no longer has the block of this transaction";
+        return "the node has neither this transaction nor its block";
     case EXI_EFORMAT:
         return "the node's answer makes no sense";
     case EXI_ENOMEM:

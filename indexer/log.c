@@ -8,6 +8,7 @@
  */
 #include "log.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -66,11 +67,12 @@ log_write(const char *buf, size_t len)
     while (len > 0) {
         ssize_t n = write(STDERR_FILENO, buf, len);
 
-        if (n <= 0) {
+        if (n > 0) {
+            buf += n;
+            len -= (size_t) n;
+        } else if (n == 0 || errno != EINTR) {
             return;
         }
-        buf += n;
-        len -= (size_t) n;
     }
 }
 

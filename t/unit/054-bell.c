@@ -564,11 +564,11 @@ test_rawtx(void)
     is_call(fd, "rawtx", "[\"" TXID "\",null,null]", 1,
             "{\"code\":2,\"message\":\"No such transaction\"}");
     is_call(fd, "rawtx", "[\"" TXID "\",\"" OTHER "\",5]", 1,
-            "{\"code\":2,\"message\":\"the node no longer has the block of "
-            "this transaction\"}");
+            "{\"code\":2,\"message\":\"the node has neither this "
+            "transaction nor its block\"}");
     is_call(fd, "rawtx", "[\"" BLOCK "\",\"" BLOCK "\",0]", 1,
-            "{\"code\":2,\"message\":\"the node no longer has the block of "
-            "this transaction\"}");
+            "{\"code\":2,\"message\":\"the node has neither this "
+            "transaction nor its block\"}");
     close(fd);
     bell_stop(b);
     fake_stop(f);
