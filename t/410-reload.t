@@ -16,14 +16,16 @@ $t->allow_alert(qr/worker process \d+ exited on signal 9/);
 my $s = ElectrumX::Scenario->new($t, seed => 410, free_only => 1);
 $s->base;
 $s->grow(20);
-$s->serve(indexer => { live_window => 20 }, nginx => { workers => $WORKERS });
+# reuseport spreads the sessions over the workers.
+$s->serve(indexer => { live_window => 20 }, nginx => { workers => $WORKERS,
+    map { $_ . '_listen' => 'reuseport' } qw(tcp tls ws wss) });
 my $p = $s->{model}->picture;
 my @sh = grep { @{ $p->history($_) } } $p->scripthashes;
 my @transports = qw(tcp tls ws wss);
 
 my @sessions = map { open_session($transports[$_ % 4]) } 0 .. 23;
 subtest 'a worker is killed' => \&worker_killed for 1, 2;
-subtest 'reload' => \&reload for 1, 2;
+subtest 'reload' => \&reload;
 subtest 'reload with long requests under way' => \&reload_busy;
 subtest 'notifications after all this' => \&notifications;
 $t->done;
@@ -77,12 +79,15 @@ sub canonical { return $ElectrumX::Client::JSON->encode($_[0]) }
 # Asks on all sessions in turn for some time; [session, result] of failures.
 sub traffic {
     my ($seconds, $meanwhile) = @_;
-    my ($end, $count, @bad) = (time + $seconds, 0);
+    my ($end, $count, $slowest, @bad) = (time + $seconds, 0, 0);
     my $half = time + $seconds / 4;
     while (time < $end) {
         for my $session (grep { !$_->{closed} } @sessions) {
+            my $start = time;
             my $result = ask($session);
+            note "slow: $session->{transport} $result" if time - $start > 0.5;
             $count++;
+            $slowest = time - $start if time - $start > $slowest;
             next if $result eq 'ok';
             $session->{closed} = 1;
             push @bad, [$session, $result];
@@ -92,7 +97,7 @@ sub traffic {
             undef $meanwhile;
         }
     }
-    note "$count answers";
+    note sprintf '%d answers, slowest %.3f s', $count, $slowest;
     return @bad;
 }
 
@@ -102,7 +107,8 @@ sub served_at_once {
     for my $transport (@transports) {
         my $start = time;
         my $session = eval { open_session($transport) };
-        is($session ? ask($session) : $@, 'ok', "$what: $transport");
+        is($session ? ask($session) : explain($@), 'ok',
+            "$what: $transport");
         cmp_ok(time - $start, '<', 1.5, 'within 1.5 s');
     }
 }
@@ -120,6 +126,7 @@ sub worker_killed {
     my %hurt = map { $_ => 1 } @{ $by{$victim} };
     note scalar(keys %hurt), ' of ', scalar(@sessions),
         ' sessions on the worker';
+    cmp_ok(scalar keys %hurt, '<', @sessions, 'others are on other workers');
     my @bad = traffic(2, sub {
         kill 'KILL', $victim;
         sleep 0.1;
@@ -146,7 +153,17 @@ sub reload {
     my @new = map { open_session($_) } @transports;
     is(scalar(grep { $old{ $_->{worker} } } @new), 0,
         'new sessions are on new workers');
+    old_workers_end(%old);
     reopen();
+}
+
+# Old sessions are closed bit by bit, then the old workers are gone.
+sub old_workers_end {
+    my (%old) = @_;
+    my $start = time;
+    ok($t->wait_for(sub { !grep { $old{$_} } $t->worker_pids }, 15,
+        'old workers end'), 'old workers end');
+    note sprintf '%.1f s later', time - $start;
 }
 
 # Requests that were sent before the reload are answered or the connection is
@@ -161,6 +178,7 @@ sub reload_busy {
         $session->{want} = { map { $_->{id} => $_->{params}[0] } @r };
         $c->send_raw(join '', map { $c->framed($c->encode($_)) } @r);
     }
+    my %old = map { $_ => 1 } $t->worker_pids;
     $t->proc('nginx')->signal('HUP');
     my ($answers, $wrong, $half) = (0, 0, 0);
     for my $session (@busy) {
@@ -172,6 +190,7 @@ sub reload_busy {
             $wrong++ if canonical($m->{result})
                 ne canonical($p->history($sh));
         }
+        $c->read_text(0.1);    # a close frame
         $half++ if length($c->{in}) || $c->{ws} && length $c->{ws}{in};
         $session->{left} = keys %{ $session->{want} };
     }
@@ -182,6 +201,8 @@ sub reload_busy {
     is(scalar(grep { $_->{left} } @busy), 0,
         'all requests sent before were answered');
     served_at_once('then');
+    old_workers_end(%old);
+    $_->{closed} = 1 for @sessions;
     reopen();
 }
 

@@ -26,7 +26,8 @@ package ElectrumX::Client;
 #   $c->read_text($timeout);              # next message as text
 #   $c->read_raw($timeout);               # whatever bytes come next
 #   $c->closed($timeout);                 # true if the server closed
-#   $c->close; $c->{close_code}           # WebSocket close code received
+#   $c->close; $c->{close_code}           # WebSocket close code received (and
+#                        # answered, but for connect(silent_close => 1))
 #
 # Messages that are read while waiting for something else are kept.
 
@@ -242,6 +243,8 @@ sub _ws_text {
         elsif ($m->{op} == 8) {
             $self->{close_code} = length $m->{payload} >= 2
                 ? unpack 'n', $m->{payload} : 1005;
+            eval { $self->send_raw($self->{ws}->frame('close',
+                substr $m->{payload}, 0, 2)) } if !$self->{silent_close};
         }
     }
     return undef;

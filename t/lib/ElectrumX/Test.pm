@@ -451,7 +451,8 @@ sub worker_pids {
     for my $f (glob "/proc/$master/task/*/children") {
         $list .= ($self->read_file($f) // '') . ' ';
     }
-    return sort { $a <=> $b } split ' ', $list;
+    my @pids = sort { $a <=> $b } split ' ', $list;
+    return @pids;
 }
 
 # SIGHUP, and waits until all workers are new ones (or $o{old} may stay).
