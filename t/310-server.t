@@ -108,7 +108,7 @@ sub no_version {
         'y' x 5000)
     {
         my $name = substr $JSON->encode($v), 0, 30;
-        my $c = $t->client('ws');
+        my $c = $t->client($v eq 'x' ? 'ws' : 'tcp');
         my $id = $c->send_request('server.version', ['x', $v]);
         my $e = $c->answer($id)->{error};
         is($e->{code}, 1, "$name: error");
