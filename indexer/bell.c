@@ -767,8 +767,8 @@ bell_state(struct bell *b, const char *json, size_t len)
 {
     pthread_mutex_lock(&b->mutex);
     b->new_state.len = 0;
-    b->has_new_state = len < BELL_FRAME_MAX
-                       && rpc_buf_add(&b->new_state, json, len) == EXI_OK;
+    b->has_new_state =
+        len < BELL_FRAME_MAX && rpc_buf_add(&b->new_state, json, len) == EXI_OK;
     pthread_mutex_unlock(&b->mutex);
     bell_wake(b);
 }

@@ -8,7 +8,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum log_level { LOG_ERROR_, LOG_WARN_, LOG_INFO_, LOG_DEBUG_ };
+enum log_level {
+    LOG_ERROR_,
+    LOG_WARN_,
+    LOG_INFO_,
+    LOG_DEBUG_
+};
 
 /* "error", "warn", "info", "debug"; false: unknown. */
 bool log_set_level(const char *name);
@@ -18,8 +23,8 @@ void log_line(enum log_level level, const char *area, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 #define log_error(area, ...) log_line(LOG_ERROR_, area, __VA_ARGS__)
-#define log_warn(area, ...) log_line(LOG_WARN_, area, __VA_ARGS__)
-#define log_info(area, ...) log_line(LOG_INFO_, area, __VA_ARGS__)
+#define log_warn(area, ...)  log_line(LOG_WARN_, area, __VA_ARGS__)
+#define log_info(area, ...)  log_line(LOG_INFO_, area, __VA_ARGS__)
 #define log_debug(area, ...)                                                   \
     do {                                                                       \
         if (log_enabled(LOG_DEBUG_)) {                                         \
