@@ -251,7 +251,7 @@ END
         -datadir="$node_dir" -server=1 -rest=1 -listen=0 -connect=0 \
         -dnsseed=0 -rpcbind=127.0.0.1 -rpcallowip=127.0.0.1 \
         -rpcport="$rpc_port" -rpcworkqueue=256 -dbcache=32 \
-        -fallbackfee=0.0002 -maxtipage=1000000000 -mempoolexpiry=87600
+        -printtoconsole=0 -fallbackfee=0.0002 -maxtipage=1000000000 -mempoolexpiry=87600
     until cli getblockcount >/dev/null 2>&1; do
         check_children
         nap 0.1
