@@ -169,7 +169,7 @@ listed('the documents exist',
     docs/index-format.md docs/hacking.md));
 listed('the source tour of README.md has each source',
     grep { my $n = quotemeta basename($_); $readme !~ /\b$n\b/ }
-    grep {m{^(?:indexer|ngx_electrumx_module)/.*\.cc?$}} @c);
+    grep {m{^(?:indexer(?:/lib)?|ngx_electrumx_module)/[^/]*\.cc?$}} @c);
 listed('README.md has each setting of the indexer',
     grep { $readme !~ /`$_`/ }
     ($text{'indexer/conf.c'} // '') =~ /\{\s*"(\w+)",\s*CONF_\w+/g);
