@@ -263,7 +263,7 @@ bell_estimatefee(struct bell_ask *a)
     fee.target = json_integer_value(target);
     cached = mode == NULL || (strlen(mode) < BELL_MODE_MAX && mode[0] != '\0');
     if (cached && mode != NULL) {
-        strcpy(fee.mode, mode);
+        snprintf(fee.mode, sizeof(fee.mode), "%s", mode);
     }
     if (!cached || !bell_fees_get(a->fees, &fee, &flushes)) {
         rc = bell_ask_fee(a, mode, &fee);
