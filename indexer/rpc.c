@@ -10,12 +10,15 @@
  */
 #include "rpc_int.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define RPC_TIMEOUT_MS         30000
 #define RPC_CONNECT_TIMEOUT_MS 5000
@@ -111,9 +114,11 @@ rpc_new(struct rpc **out, const struct rpc_opts *o, char *why, size_t whylen)
         return rc;
     }
     r->timeout_ms = o->timeout_ms > 0 ? o->timeout_ms : RPC_TIMEOUT_MS;
+    r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->easy = curl_easy_init();
     r->multi = curl_multi_init();
-    if (r->easy == NULL || r->multi == NULL || rpc_headers(r) != EXI_OK) {
+    if (r->wake_fd < 0 || r->easy == NULL || r->multi == NULL
+        || rpc_headers(r) != EXI_OK) {
         goto done;
     }
     if (o->cookie != NULL && (r->cookie_path = strdup(o->cookie)) == NULL) {
@@ -145,6 +150,9 @@ rpc_free(struct rpc *r)
     curl_easy_cleanup(r->easy);
     curl_multi_cleanup(r->multi);
     curl_slist_free_all(r->headers);
+    if (r->wake_fd >= 0) {
+        close(r->wake_fd);
+    }
     rpc_url_free(r);
     rpc_buf_free(&r->body);
     free(r->cookie_path);
@@ -167,13 +175,24 @@ rpc_daemon(const struct rpc *r)
 void
 rpc_cancel(struct rpc *r)
 {
+    const uint64_t one = 1;
+    int saved = errno;
+
     atomic_store(&r->cancelled, true);
-    curl_multi_wakeup(r->multi);
+    if (write(r->wake_fd, &one, sizeof(one)) < 0) {
+        /* the counter is full: it is readable */
+    }
+    errno = saved;
 }
 
 void
 rpc_resume(struct rpc *r)
 {
+    uint64_t count;
+
+    if (read(r->wake_fd, &count, sizeof(count)) < 0) {
+        /* it was not cancelled */
+    }
     atomic_store(&r->cancelled, false);
 }
 

@@ -55,7 +55,7 @@ const char *rpc_daemon(const struct rpc *r);
 
 /*
  * Makes a transfer under way end at once with EXI_ENET, and all later ones too
- * until rpc_resume().  Any thread; not from a signal handler.
+ * until rpc_resume().  Any thread, and a signal handler.
  */
 void rpc_cancel(struct rpc *r);
 void rpc_resume(struct rpc *r);

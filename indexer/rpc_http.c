@@ -2,8 +2,9 @@
  * One HTTP request to one daemon: buffers, password, transfer, and what the
  * status of the answer says.
  *
- * The multi interface is used for one transfer at a time because
- * curl_multi_wakeup() is the way to end a long poll from another thread.
+ * The multi interface is used for one transfer at a time because a long poll
+ * must be ended from another thread or a signal handler: an eventfd is polled
+ * together with the connection.
  */
 #include "rpc_int.h"
 
@@ -210,6 +211,7 @@ rpc_perform(struct rpc *r)
 {
     CURLcode code = CURLE_ABORTED_BY_CALLBACK;
     CURLMsg *msg;
+    struct curl_waitfd wake = { .fd = r->wake_fd, .events = CURL_WAIT_POLLIN };
     int running = 1;
     int left;
 
@@ -219,7 +221,8 @@ rpc_perform(struct rpc *r)
     while (!rpc_cancelled(r)
            && curl_multi_perform(r->multi, &running) == CURLM_OK
            && running > 0) {
-        if (curl_multi_poll(r->multi, NULL, 0, RPC_POLL_MS, NULL) != CURLM_OK) {
+        if (curl_multi_poll(r->multi, &wake, 1, RPC_POLL_MS, NULL)
+            != CURLM_OK) {
             break;
         }
     }

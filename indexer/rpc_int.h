@@ -29,7 +29,8 @@ struct rpc {
     size_t ndaemons;
     size_t cur;
     CURL *easy;
-    CURLM *multi; /* holds the kept connections; can be woken */
+    CURLM *multi; /* holds the kept connections */
+    int wake_fd;  /* eventfd, readable when cancelled */
     struct curl_slist *headers;
     char *cookie_path;
     char *cookie; /* "user:pass" as last read, or NULL */
