@@ -187,7 +187,7 @@ sub arguments {
     is(code($old, "$S.get_history", 'ab' x 32, 1, 2, 3), -32602, 'too many');
     for my $bad ('ab', 'zz' x 32, 'ab' x 33, 5, undef, [], {}) {
         my $name = JSON::PP->new->allow_nonref->encode($bad);
-        like(code($old, "$S.get_history", $bad), qr/^(?:1|-32602)$/, $name);
+        like(code($old, "$S.get_history", $bad), qr/^(?:1|-32602)$/, "hash $name");
     }
     my ($sh) = grep { @{ $p->history($_) } } $p->scripthashes;
     my $r = $old->make_request("$S.get_history", { scripthash => $sh });

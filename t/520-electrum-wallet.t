@@ -104,7 +104,7 @@ subtest 'the same wallet over TCP' => sub {
 };
 
 stop_electrum();
-my @log = grep {/invalid|SynchronizerFailure|Traceback|mismatch/i}
+my @log = grep {/invalid|Failure|mismatch|corrupt|unexpected/i}
     map { split /\n/, $t->read_file($_) } glob $t->path('electrum*.log');
 is(join("\n", @log), '', 'the wallet complained of nothing');
 $t->done;

@@ -7,6 +7,7 @@ package ElectrumX::Node;
 #   $node->url;                 # http://user:pass@127.0.0.1:port
 #   $node->cookie;              # path of the cookie file (without user)
 #   $node->indexer_conf;        # daemon_url and daemon_cookie for the indexer
+#   $node->slow_conf($ms);      # the same through a slow proxy
 #   $node->rpc($method, @params);           # result, dies with the error
 #   $node->try($method, @params);           # (result, error)
 #   $node->rpc_batch([$method, @params], ...);      # results in order
@@ -90,6 +91,21 @@ sub indexer_conf {
     my ($self) = @_;
     return (daemon_url => $self->url, daemon_cookie =>
         defined $self->{user} ? undef : $self->cookie);
+}
+
+# The same through a proxy that answers each request $ms milliseconds later.
+sub slow_conf {
+    my ($self, $ms) = @_;
+    my $t = $self->{t};
+    my $n = ++$self->{proxies};
+    my $port = $t->port("proxy$n");
+    $t->start("proxy$n", cmd => [$^X,
+        "$ElectrumX::Test::ROOT/t/lib/ElectrumX/slow-proxy.pl", $port,
+        $self->{port}, $ms]);
+    $t->wait_for(sub { $t->_answers($port) }, 5, 'proxy');
+    my %conf = $self->indexer_conf;
+    $conf{daemon_url} =~ s/:\d+$/:$port/;
+    return %conf;
 }
 
 # ---- RPC --------------------------------------------------------------------
