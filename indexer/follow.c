@@ -106,6 +106,7 @@ extend(struct sync *s, const struct chain_plan *p, bool served)
         }
         s->mempool_dirty = true;
         if (served) {
+            bell_flush(s->bell);
             sync_ring(s);
         }
     }
@@ -157,6 +158,7 @@ reorganise(struct sync *s, const struct chain_plan *p, bool served)
              "connected", old - p->fork, p->fork, p->nconnect);
     s->mempool_dirty = true;
     if (served) {
+        bell_flush(s->bell);
         sync_ring(s);
         say_block(s, old);
     }

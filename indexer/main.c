@@ -108,7 +108,6 @@ lock_data_dir(const char *dir)
     return fd;
 }
 
-/* "host:port" of each daemon for the log, without passwords. */
 static void
 say_start(const struct conf *c)
 {
@@ -120,19 +119,13 @@ static int
 start_rpc(struct sync *s)
 {
     char why[512];
-    const char *url = s->conf->daemon_url;
-    char standard[64];
     int rc;
 
-    if (url == NULL || *url == '\0') {
-        snprintf(standard, sizeof(standard), "http://127.0.0.1:%u",
-                 s->coin->rpc_port);
-        url = standard;
-    }
-    s->rpc_opts.urls = strdup(url);
+    s->rpc_opts.urls = s->conf->daemon_url;
     s->rpc_opts.cookie = s->conf->daemon_cookie;
     s->rpc_opts.timeout_ms = (long) s->conf->daemon_timeout_ms;
     s->rpc_opts.connect_timeout_ms = 5000;
+    s->rpc_opts.default_port = s->coin->rpc_port;
     rc = rpc_new(&s->rpc, &s->rpc_opts, why, sizeof(why));
     if (rc != EXI_OK) {
         log_error("main", "%s", why);
@@ -181,7 +174,6 @@ stop_all(struct sync *s)
     }
     rpc_buf_free(&s->block);
     rpc_buf_free(&s->mempool_info);
-    free((char *) s->rpc_opts.urls);
 }
 
 static int
