@@ -71,7 +71,8 @@ ngx_electrumx_tx_get(ngx_electrumx_req_t *r)
 }
 
 
-/* Calls: rawtx [txid, blockhash|null, height], verbosetx [txid, blockhash]. */
+/* Calls: rawtx [txid, blockhash, height], verbosetx [txid, blockhash]; outside
+   of a block [txid, null]. */
 
 static ngx_int_t
 ngx_electrumx_tx_ask(ngx_electrumx_req_t *r, const u_char *txid,
@@ -95,12 +96,12 @@ ngx_electrumx_tx_ask(ngx_electrumx_req_t *r, const u_char *txid,
         p += EXI_HASH_LEN * 2;
         *p++ = '"';
 
+        if (!verbose) {
+            p = ngx_sprintf(p, ",%D", pos->height);
+        }
+
     } else {
         p = ngx_cpymem(p, "null", 4);
-    }
-
-    if (!verbose) {
-        p = ngx_sprintf(p, ",%D", pos ? pos->height : 0);
     }
 
     *p++ = ']';
