@@ -48,21 +48,26 @@ sub compare {
 # How long a whole sync takes here, then kills within that time, each time
 # in the directory the last one left, now and then in a new one.
 sub kill_in_sync {
+    my %slow = $node->slow_conf(4);
     my $start = time;
-    start_indexer();
+    $t->start_indexer(%conf, %slow);
     $t->wait_ready($node->height, 60);
     my $whole = time - $start;
     note sprintf 'sync takes %.2f s', $whole;
     $t->kill_indexer;
+    my %states;
     for my $round (1 .. $SYNC_KILLS) {
         fresh() if $round % 3 == 1;
-        my $p = start_indexer();
+        my $p = $t->start_indexer(%conf, %slow);
         my $wait = rand $whole;
         sleep $wait;
+        my $state = ($t->status || {})->{state} // 'none';
+        $states{$state}++;
         ok($p->running, sprintf 'round %d: killed after %.3f s, state %s',
-            $round, $wait, ($t->status || {})->{state} // 'none');
+            $round, $wait, $state);
         $t->kill_indexer;
     }
+    ok($states{syncing}, 'some of them in the middle of it');
     start_indexer();
     ok($t->wait_ready($node->height, 60), 'ready after the last kill');
 }
