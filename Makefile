@@ -236,8 +236,8 @@ $(BUILD)/t/%.t: t/unit/%.c $(BUILD)/libindexer.a $(BUILD)/libexi.a \
                 $(BUILD)/libpure.a $(testlib_o) $(ngx_makefile) $(BUILD)/flags
 	$(say) UNIT $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(c_flags) $(pkg_cflags) -It/lib -Ingx_electrumx_module \
-	    $(ngx_includes) $(dep_flags) -MF $(@:.t=.d) -c -o $(@:.t=.o) $<
+	$(Q)$(CC) $(c_flags) -Wno-unused-result $(pkg_cflags) -It/lib \
+	    -Ingx_electrumx_module $(ngx_includes) $(dep_flags) -MF $(@:.t=.d) -c -o $(@:.t=.o) $<
 	$(Q)$(CXX) $(ld_flags) -o $@ $(@:.t=.o) $(testlib_o) $(BUILD)/libpure.a \
 	    $(BUILD)/libindexer.a $(BUILD)/libexi.a $(pkg_libs)
 
@@ -284,7 +284,7 @@ check-source:
 
 # The last tests take longest: they begin first, so that no core idles at the
 # end.
-order = $(shell ls -1 $(1) | sed 's|\(.*/\)\(.*\)|\2 \1\2|' | sort -r | cut -d' ' -f2-)
+order = $(shell printf '%s\n' $(1) | sed 's|\(.*/\)\(.*\)|\2 \1\2|' | sort -r | cut -d' ' -f2-)
 TESTS ?= $(call order,$(filter-out t/9%,$(wildcard t/*.t)) $(unit_t) $(fuzz_t))
 
 define run_tests
