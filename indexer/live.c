@@ -128,7 +128,8 @@ live_put(struct live *l, enum live_db db, const void *key, size_t keylen,
 {
     MDB_val k = { keylen, (void *) key };
     MDB_val v = { vallen, (void *) val };
-    int rc = live_space_take(l, db, keylen + vallen);
+    bool insert = db != LIVE_TX || flags != 0;
+    int rc = live_space_take(l, db, keylen + vallen, insert);
 
     if (rc) {
         return rc;
@@ -140,7 +141,7 @@ int
 live_del(struct live *l, enum live_db db, const void *key, size_t keylen)
 {
     MDB_val k = { keylen, (void *) key };
-    int rc = live_space_take(l, db, 0);
+    int rc = live_space_take(l, db, 0, false);
 
     if (rc) {
         return rc;

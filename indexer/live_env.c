@@ -45,11 +45,10 @@ static const char *const db_names[LIVE_DB_N] = { "meta",     "block", "blocktx",
 static uint64_t
 bound(const struct live_space *s)
 {
-    uint64_t n = s->overflow + s->fresh / 1024;
+    uint64_t n = s->overflow + s->fresh / 1024 + s->inserts / 8;
 
     for (int i = 0; i < LIVE_DB_N; i++) {
-        uint64_t t = s->touches[i];
-        n += (t < s->pages[i] ? t : s->pages[i]) + t / 8;
+        n += s->touches[i] < s->pages[i] ? s->touches[i] : s->pages[i];
     }
     return n + n / 256 + RESERVE_PAGES;
 }
@@ -102,7 +101,7 @@ live_space_begin(struct live *l)
     s->psize = st.ms_psize;
     s->map = info.me_mapsize;
     s->end = (info.me_last_pgno + 1) * s->psize;
-    s->fresh = s->overflow = s->quick = s->quick_max = 0;
+    s->fresh = s->inserts = s->overflow = s->quick = s->quick_max = 0;
     for (int i = 0; i < LIVE_DB_N; i++) {
         s->touches[i] = s->pages[i] = 0;
         if (l->dbi[i] != 0) {
@@ -117,7 +116,7 @@ live_space_begin(struct live *l)
 }
 
 int
-live_space_take(struct live *l, enum live_db db, size_t bytes)
+live_space_take(struct live *l, enum live_db db, size_t bytes, bool insert)
 {
     struct live_space *s = &l->space;
     uint64_t large = bytes > s->psize / 2 ? bytes / s->psize + 2 : 0, need;
@@ -125,7 +124,10 @@ live_space_take(struct live *l, enum live_db db, size_t bytes)
 
     s->touches[db]++;
     s->overflow += large;
-    s->fresh += large ? 64 : bytes + 16;
+    if (insert) {
+        s->fresh += large ? 64 : bytes + 16;
+        s->inserts++;
+    }
     s->quick += large + 4; /* more than the bound grows by */
     if (s->quick < s->quick_max) {
         return EXI_OK;

@@ -110,6 +110,7 @@ struct live_space {
     uint64_t pages[LIVE_DB_N]; /* at the begin */
     uint64_t touches[LIVE_DB_N];
     uint64_t fresh;    /* bytes of inserted rows */
+    uint64_t inserts;  /* rows: each may split a page, one of 30 does */
     uint64_t overflow; /* pages of large values */
     uint64_t quick;    /* coarse bound; exact one is computed beyond it */
     uint64_t quick_max;
@@ -178,8 +179,10 @@ int live_touch_record(struct live *l, enum exi_change kind, uint8_t **out,
  * live_env.c: room in the file.
  */
 int live_space_begin(struct live *l) EXI_MUST_CHECK;
-int live_space_take(struct live *l, enum live_db db,
-                    size_t bytes) EXI_MUST_CHECK;
+/* Before a write; insert: of a new or larger row, else of one as large as it
+ * was (bytes) or a removal (0). */
+int live_space_take(struct live *l, enum live_db db, size_t bytes,
+                    bool insert) EXI_MUST_CHECK;
 
 /*
  * live_rows.c: rows of one transaction.

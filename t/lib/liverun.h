@@ -24,6 +24,7 @@ struct lr {
     struct exi_live_gen gens[EXI_LIVE_GENS_MAX];
     size_t ngens;
     size_t map_bytes;
+    uint64_t expected; /* transactions, for the buckets; 0: 2,000 */
 };
 
 static int
@@ -52,7 +53,7 @@ lr_open_settle(struct lr *r)
     struct settle_opts o = { .data_dir = r->dir,
                              .network = "regtest",
                              .genesis = r->lb->block[0].hash,
-                             .expected_txs = 2000,
+                             .expected_txs = r->expected ? r->expected : 2000,
                              .keep_generations = 1 };
     char why[512] = "";
     int rc = settle_open(&r->settle, &o, why, sizeof why);
