@@ -161,13 +161,31 @@ leave_segment(struct file *x)
     return EXI_OK;
 }
 
+/* Gives the open segment its full length, if it is new. */
+static int
+stretch_segment(struct flat *f, enum exi_flat file)
+{
+    struct file *x = &f->files[file];
+    struct stat st;
+
+    if (fstat(x->fd, &st) != 0) {
+        return fs_error();
+    }
+    if ((uint64_t) st.st_size >= segment_bytes(file)) {
+        return EXI_OK;
+    }
+    f->new_names = true;
+    x->dirty = true;
+    return ftruncate(x->fd, (off_t) segment_bytes(file)) == 0 ? EXI_OK
+                                                              : fs_error();
+}
+
 /* Opens a segment for writing; makes it in its full length if need be. */
 static int
 enter_segment(struct flat *f, enum exi_flat file, uint32_t segment)
 {
     struct file *x = &f->files[file];
     char path[FS_PATH_MAX];
-    struct stat st;
     int rc = leave_segment(x);
 
     if (rc == EXI_OK) {
@@ -177,18 +195,19 @@ enter_segment(struct flat *f, enum exi_flat file, uint32_t segment)
         return rc;
     }
     x->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-    if (x->fd < 0 || fstat(x->fd, &st) != 0) {
+    if (x->fd < 0) {
         return fs_error();
     }
     x->segment = segment;
-    if ((uint64_t) st.st_size < segment_bytes(file)) {
-        f->new_names = true;
-        x->dirty = true;
-        if (ftruncate(x->fd, (off_t) segment_bytes(file)) != 0) {
-            return fs_error();
-        }
+    rc = stretch_segment(f, file);
+    if (rc != EXI_OK) {
+        int saved = errno;
+
+        close(x->fd);
+        errno = saved;
+        x->fd = -1;
     }
-    return EXI_OK;
+    return rc;
 }
 
 int

@@ -6,8 +6,12 @@
  *   settled/<epoch>/flat  flat files; what lies behind the counts is nothing
  *
  * The commit point is the synced write batch with the new M row; the flat
- * files are synced before.  A failed write leaves open whether it took place,
- * so the database is then closed and asked again when it can be opened.
+ * files are synced before.
+ *
+ * After a failed write LevelDB refuses all others, and whether the batch will
+ * be found in its log is open; it can still be read, and shows the state before
+ * it.  So it goes on being read (the live layer needs that on a full disk), and
+ * is closed and opened again before the next write.
  */
 #include "settle_int.h"
 
@@ -17,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
 
 #include "lib/exi_sha256.h"
 #include "log.h"
@@ -26,6 +32,11 @@
 /* Scripts in a bucket of `H`, transactions in one of `T`. */
 #define PER_SCRIPT_BUCKET 40
 #define PER_TXID_BUCKET   64
+
+/* Pause between vain tries to open the database again. */
+#define REOPEN_MS 200
+/* Free space below which it is not closed for being opened again. */
+#define REOPEN_ROOM (UINT64_C(256) << 20)
 
 /* Says why and returns rc. */
 static int fail(int rc, char *why, size_t whylen, const char *fmt, ...)
@@ -463,6 +474,15 @@ settle_params(const struct settle *s)
  * Look-ups.
  */
 
+static uint64_t
+now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
 int
 settle_ready(struct settle *s)
 {
@@ -473,13 +493,52 @@ settle_ready(struct settle *s)
     if (s->db != NULL) {
         return EXI_OK;
     }
+    if (now_ms() - s->tried_ms < REOPEN_MS) {
+        return EXI_EIO;
+    }
     rc = settle_epoch_open(&e, s, s->epoch, why, sizeof(why));
     if (rc != EXI_OK) {
+        s->tried_ms = now_ms();
         log_error("settle", "%s", why);
         return rc;
     }
     use_epoch(s, &e);
+    s->broken = false;
     return EXI_OK;
+}
+
+/* Is there room to replay the log, without which it can't be opened? */
+static bool
+has_room(const struct settle *s)
+{
+    struct statvfs v;
+
+    return statvfs(s->dir, &v) != 0
+           || (uint64_t) v.f_bavail * v.f_frsize >= REOPEN_ROOM;
+}
+
+int
+settle_writable(struct settle *s)
+{
+    if (s->db != NULL && s->broken) {
+        if (!has_room(s)) {
+            return EXI_ESPACE;
+        }
+        settle_iter_drop(s);
+        settle_db_close(s->db);
+        flat_close(s->flat);
+        s->db = NULL;
+        s->flat = NULL;
+        s->tried_ms = 0;
+    }
+    return settle_ready(s);
+}
+
+void
+settle_broke(struct settle *s)
+{
+    log_error("settle", "database: %s", s->err);
+    s->broken = true;
 }
 
 struct settle_db_iter *
@@ -680,7 +739,7 @@ to_le64(uint64_t *v, size_t n)
 static int
 commit_flat(struct settle *s)
 {
-    struct settle_batch *b = &s->batch;
+    const struct settle_batch *b = &s->batch;
     const struct {
         enum exi_flat file;
         const void *records;
@@ -695,9 +754,6 @@ commit_flat(struct settle *s)
     };
     int rc = EXI_OK;
 
-    to_le64(b->txcounts, b->nblocks);
-    to_le32(b->sizes, b->nblocks);
-    to_le32(b->offsets, b->ntx);
     for (size_t i = 0; rc == EXI_OK && i < EXI_FLAT_N; i++) {
         rc = flat_append(s->flat, parts[i].file, parts[i].records, parts[i].n);
     }
@@ -739,57 +795,70 @@ commit_rows(struct settle *s, struct settle_db_batch *wb, struct exi_meta *m)
 }
 
 /*
- * A write failed, so whether it counts is not known: close, and let the
- * database tell if it can be opened at once.  Returns rc, or EXI_OK if the
- * batch is durable after all.
+ * Writes all; *again: the database was broken by an earlier failure and has
+ * been opened again, so that a second try makes sense.
  */
 static int
-commit_unsure(struct settle *s, const struct exi_meta *m, int rc)
+commit_write(struct settle *s, struct settle_db_batch *wb,
+             const struct exi_meta *m, bool *again)
 {
-    log_error("settle", "database: %s", s->err);
-    settle_iter_drop(s);
-    settle_db_close(s->db);
-    flat_close(s->flat);
-    s->db = NULL;
-    s->flat = NULL;
-    if (settle_ready(s) != EXI_OK) {
+    struct flat_counts before;
+    int rc;
+
+    *again = false;
+    counts_of(&before, s->any, &s->meta);
+    rc = commit_flat(s);
+    if (rc != EXI_OK) {
+        flat_rewind(s->flat, &before);
         return rc;
     }
-    return s->any && memcmp(&s->meta.block, &m->block, sizeof(m->block)) == 0
-               ? EXI_OK
-               : rc;
+    rc = settle_db_write(s->db, wb, s->err, sizeof(s->err));
+    if (rc == EXI_OK) {
+        s->meta = *m;
+        s->any = true;
+        return EXI_OK;
+    }
+    flat_rewind(s->flat, &before);
+    settle_broke(s);
+    if (settle_writable(s) != EXI_OK) {
+        return rc;
+    }
+    if (s->any && memcmp(&s->meta.block, &m->block, sizeof(m->block)) == 0) {
+        return EXI_OK;
+    }
+    *again = true;
+    return rc;
 }
 
 int
 settle_commit(struct settle *s)
 {
-    struct settle_db_batch *wb = NULL;
-    struct flat_counts before;
+    struct settle_batch *b = &s->batch;
+    struct settle_db_batch *wb;
     struct exi_meta m;
-    int rc = settle_ready(s);
+    bool again;
+    int rc;
 
-    if (rc != EXI_OK || s->batch.nblocks == 0) {
-        return rc;
+    if (b->nblocks == 0) {
+        return EXI_OK;
     }
-    counts_of(&before, s->any, &s->meta);
     wb = settle_db_batch_new();
-    rc = wb == NULL ? EXI_ENOMEM : commit_rows(s, wb, &m);
+    rc = wb == NULL ? EXI_ENOMEM : settle_writable(s);
+    if (rc == EXI_OK && b->first_txnum != (s->any ? s->meta.tx_count : 0)) {
+        rc = EXI_EAPI;
+    }
     if (rc == EXI_OK) {
-        rc = commit_flat(s);
+        rc = commit_rows(s, wb, &m);
     }
-    if (rc != EXI_OK) {
-        flat_rewind(s->flat, &before);
-        goto done;
+    if (rc == EXI_OK) {
+        to_le64(b->txcounts, b->nblocks);
+        to_le32(b->sizes, b->nblocks);
+        to_le32(b->offsets, b->ntx);
+        rc = commit_write(s, wb, &m, &again);
+        if (rc != EXI_OK && again) {
+            rc = commit_write(s, wb, &m, &again);
+        }
     }
-    rc = settle_db_write(s->db, wb, s->err, sizeof(s->err));
-    if (rc != EXI_OK) {
-        rc = commit_unsure(s, &m, rc);
-        goto done;
-    }
-    s->meta = m;
-    s->any = true;
-
-done:
     settle_db_batch_free(wb);
     settle_abort(s);
     return rc;

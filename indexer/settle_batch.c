@@ -529,7 +529,7 @@ settle_add(struct settle *s, uint32_t height, const uint8_t *raw, size_t rawlen)
 {
     struct exi_block bl;
     struct exi_blkid hash;
-    int rc = settle_ready(s);
+    int rc = settle_writable(s);
 
     if (rc != EXI_OK) {
         return rc;

@@ -110,7 +110,9 @@ struct settle {
     struct exi_params params;
     uint32_t keep_generations;
     uint64_t epoch;
-    struct settle_db *db; /* NULL after a failed write, until settle_ready() */
+    struct settle_db *db;      /* NULL: could not be opened again */
+    bool broken;               /* a write failed: readable, not writable */
+    uint64_t tried_ms;         /* monotonic: last vain try to open it again */
     struct settle_db_iter *it; /* of the durable state, or NULL */
     struct flat *flat;
     bool any;
@@ -124,8 +126,14 @@ struct settle {
 
 /* settle.c */
 
-/* Reopens the database if a failed write closed it. */
+/* Can be read; opens the database again if that failed before. */
 int settle_ready(struct settle *s) EXI_MUST_CHECK;
+/* Can be written; after a failed write it is closed and opened again, which may
+ * tell that the failed batch is durable after all.  EXI_ESPACE: there is too
+ * little room to try. */
+int settle_writable(struct settle *s) EXI_MUST_CHECK;
+/* Notes that a write failed. */
+void settle_broke(struct settle *s);
 /* Shared iterator over the durable state; NULL: no memory. */
 struct settle_db_iter *settle_iter(struct settle *s);
 void settle_iter_drop(struct settle *s);

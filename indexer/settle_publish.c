@@ -369,7 +369,7 @@ make_generation(struct settle *s, const char *tmp, const struct settle_gen *g)
     if (rc == EXI_OK) {
         rc = settle_db_flush(s->db, s->err, sizeof(s->err));
         if (rc != EXI_OK) {
-            log_error("settle", "database: %s", s->err);
+            settle_broke(s);
             return rc;
         }
     }
@@ -428,7 +428,7 @@ settle_publish(struct settle *s, struct exi_live_gen *gen)
 {
     const struct settle_gen *have;
     struct settle_gen g = { .good = true };
-    int rc = settle_ready(s);
+    int rc = settle_writable(s);
 
     if (rc != EXI_OK) {
         return rc;
@@ -712,6 +712,7 @@ settle_fallback(struct settle *s, uint64_t number, char *why, size_t whylen)
     s->flat = e.flat;
     s->any = e.any;
     s->meta = e.meta;
+    s->broken = false;
     s->epoch = epoch;
     remove_epoch(s, old);
     return EXI_OK;
