@@ -30,8 +30,10 @@ struct live_opts {
 /*
  * Makes a new, empty environment in a new directory below live/, not yet named
  * by live/CURRENT.  Its tip is the newest generation's block (gens ascending,
- * ngens >= 1); tx_count is the chain's up to there.  The first live_begin() ...
- * live_commit() calls fill it.  EXI_EIO, EXI_ESPACE (posix_fallocate).
+ * ngens >= 1); tx_count is the chain's up to there.  The settled layer must not
+ * be ahead of that generation (publish first), or prevout() would not find what
+ * the next blocks spend.  The first live_begin() ... live_commit() calls fill
+ * it.  EXI_EAPI, EXI_EIO, EXI_ESPACE (posix_fallocate).
  */
 int live_create(struct live **out, const struct live_opts *o,
                 const struct exi_live_gen *gens, size_t ngens,
@@ -63,7 +65,8 @@ const struct exi_live_state *live_state(const struct live *l);
 int live_connect(struct live *l, uint32_t height, const struct exi_blkid *hash,
                  const uint8_t *raw, size_t rawlen) EXI_MUST_CHECK;
 
-/* Disconnects the tip block (height > live floor - 1, else EXI_EAPI); its
+/* Disconnects the tip block (height > live floor - 1 and above the newest
+ * listed generation, else EXI_EAPI); its
  * transactions go to the mempool (flag PROVISIONAL), its coinbase and that
  * one's descendants are removed. */
 int live_disconnect(struct live *l) EXI_MUST_CHECK;
@@ -78,8 +81,8 @@ int live_mempool_add(struct live *l, const uint8_t *raw, size_t rawlen,
                      uint64_t time_ms) EXI_MUST_CHECK;
 
 /* Removes a mempool transaction and all its descendants; EXI_ENOTFOUND. */
-int live_mempool_remove(struct live *l, const struct exi_txid *txid)
-    EXI_MUST_CHECK;
+int live_mempool_remove(struct live *l,
+                        const struct exi_txid *txid) EXI_MUST_CHECK;
 
 /* Is it in the mempool (1), in a live block (2) or neither (0); or an error. */
 int live_has(struct live *l, const struct exi_txid *txid) EXI_MUST_CHECK;
@@ -87,23 +90,25 @@ int live_has(struct live *l, const struct exi_txid *txid) EXI_MUST_CHECK;
 /* Calls fn for each mempool transaction (order of arrival); fn must not change
  * the layer; non-zero ends it and is returned. */
 typedef int (*live_each_pt)(void *ctx, const struct exi_live_tx *tx);
-int live_mempool_each(struct live *l, live_each_pt fn, void *ctx)
-    EXI_MUST_CHECK;
+int live_mempool_each(struct live *l, live_each_pt fn,
+                      void *ctx) EXI_MUST_CHECK;
 
 /* Hash of a live block.  EXI_ENOTFOUND. */
-int live_block_hash(struct live *l, uint32_t height, struct exi_blkid *out)
-    EXI_MUST_CHECK;
+int live_block_hash(struct live *l, uint32_t height,
+                    struct exi_blkid *out) EXI_MUST_CHECK;
 
 /* Stores a fact (`meta`): JSON text. */
-int live_fact(struct live *l, const char *name, const char *json, size_t len)
-    EXI_MUST_CHECK;
+int live_fact(struct live *l, const char *name, const char *json,
+              size_t len) EXI_MUST_CHECK;
 
-/* Replaces the list of valid generations (ascending, 1 ... 8). */
+/* Replaces the list of valid generations (ascending, 1 ... 8).  EXI_EAPI: one
+ * is not of this chain or above the tip, or none reaches the live floor. */
 int live_generations(struct live *l, const struct exi_live_gen *gens,
                      size_t ngens) EXI_MUST_CHECK;
 
 /* Removes the blocks below new_floor with all their rows, at most max_blocks of
- * them (so that a transaction stays short); *done says whether all are gone. */
+ * them (so that a transaction stays short); *done says whether all are gone.
+ * EXI_EAPI: the newest listed generation does not hold all below new_floor. */
 int live_trim(struct live *l, uint32_t new_floor, uint32_t max_blocks,
               bool *done) EXI_MUST_CHECK;
 

@@ -196,4 +196,21 @@ int exi_view_first(const struct exi_view *v, uint32_t height,
 int exi_view_grow(const struct exi_arena *a, void **p, size_t *cap, size_t n,
                   size_t size) EXI_MUST_CHECK;
 
+/* What the live layer says of a script. */
+struct exi_items {
+    struct exi_item *v;
+    size_t n;
+    size_t cap;
+    size_t nconfirmed; /* the first ones; the others are in the mempool */
+};
+
+/*
+ * exi_read_items.c
+ */
+/* Live rows of a script above the generation and in the mempool, in protocol
+ * order; good until the next call or the end of the snapshot. */
+int exi_view_items(struct exi_view *v, struct exi_items *t,
+                   const struct exi_arena *a,
+                   const struct exi_skey *s) EXI_MUST_CHECK;
+
 #endif /* EXI_STORE_H */

@@ -1,0 +1,110 @@
+/*
+ * Live rows of one script: blocks above the generation's height and the
+ * mempool, in protocol order.
+ */
+#include "exi_store.h"
+
+#include <stdlib.h>
+
+static int
+compare_display(const uint8_t *a, const uint8_t *b)
+{
+    for (int i = EXI_HASH_LEN; i-- > 0;) {
+        if (a[i] != b[i]) {
+            return a[i] < b[i] ? -1 : 1;
+        }
+    }
+    return 0;
+}
+
+/* Confirmed by place in the chain, then mempool: 0 before -1, by txid. */
+static int
+compare_items(const void *x, const void *y)
+{
+    const struct exi_item *a = x, *b = y;
+
+    if ((a->height == 0) != (b->height == 0)) {
+        return a->height == 0 ? 1 : -1;
+    }
+    if (a->height == 0) {
+        return a->unconf != b->unconf ? (int) a->unconf - (int) b->unconf
+                                      : compare_display(a->txid.b, b->txid.b);
+    }
+    if (a->height != b->height) {
+        return a->height < b->height ? -1 : 1;
+    }
+    return (a->pos > b->pos) - (a->pos < b->pos);
+}
+
+static int
+add_item(struct exi_view *v, struct exi_items *t, const struct exi_arena *a,
+         const uint8_t *key, const MDB_val *val)
+{
+    struct exi_live_tx tx;
+    struct exi_item *i;
+    int rc = exi_view_live_tx(v, exi_be64(key + EXI_SKEY_LEN), &tx);
+
+    if (rc) {
+        return rc;
+    }
+    if (tx.height > 0 && (uint32_t) tx.height <= v->h.gen->m.height) {
+        return EXI_OK; /* the generation has it */
+    }
+    rc = exi_view_grow(a, (void **) &t->v, &t->cap, t->n, sizeof *t->v);
+    if (rc) {
+        return rc;
+    }
+    i = &t->v[t->n++];
+    i->txid = tx.txid;
+    i->height = tx.height;
+    i->pos = tx.pos;
+    i->unconf = tx.flags & EXI_TXF_UNCONF_INPUT;
+    i->fee_sat = tx.height > 0 ? -1 : tx.fee_sat;
+    i->fx = val->mv_data;
+    i->fxlen = val->mv_size;
+    t->nconfirmed += tx.height > 0;
+    return EXI_OK;
+}
+
+static int
+hist_cursor(struct exi_view *v)
+{
+    int rc = 0;
+
+    if (v->h.hist == NULL) {
+        rc = mdb_cursor_open(v->h.txn, v->h.env->dbi[EXI_DB_HIST], &v->h.hist);
+    } else if (!v->hist_ready) {
+        rc = mdb_cursor_renew(v->h.txn, v->h.hist);
+    }
+    v->hist_ready = rc == 0;
+    return exi_store_mdb_err(rc);
+}
+
+int
+exi_view_items(struct exi_view *v, struct exi_items *t,
+               const struct exi_arena *a, const struct exi_skey *s)
+{
+    MDB_cursor_op op = MDB_SET_RANGE;
+    MDB_val k = { EXI_SKEY_LEN, (void *) s->b }, val;
+    int rc = hist_cursor(v);
+
+    t->v = v->items;
+    t->cap = EXI_VIEW_ITEMS;
+    t->n = t->nconfirmed = 0;
+    while (rc == EXI_OK) {
+        rc = exi_store_mdb_err(mdb_cursor_get(v->h.hist, &k, &val, op));
+        if (rc || k.mv_size != EXI_LIVE_HIST_KEY
+            || memcmp(k.mv_data, s->b, EXI_SKEY_LEN) != 0) {
+            break;
+        }
+        rc = add_item(v, t, a, k.mv_data, &val);
+        op = MDB_NEXT;
+    }
+    if (rc && rc != EXI_ENOTFOUND) {
+        return rc;
+    }
+    if (t->n > 1) {
+        qsort(t->v, t->n, sizeof *t->v, compare_items);
+    }
+    return EXI_OK;
+}

@@ -1,0 +1,282 @@
+/*
+ * Unspent outputs and balance of one script.  What live transactions spend is
+ * in their own `hist` rows of the same script, so no outpoint is looked up.
+ */
+#include "exi_store.h"
+
+#include <stdlib.h>
+
+/* An output that a live transaction spends. */
+struct spent {
+    struct exi_txid txid;
+    uint32_t index;
+};
+
+struct unspent {
+    struct exi_view *v;
+    const struct exi_arena *a;
+    struct spent *spent; /* ascending */
+    size_t nspent;
+    size_t spent_cap;
+    struct exi_utxo *u;
+    size_t n;
+    size_t cap;
+    uint64_t limit;
+};
+
+#define UNSPENT_START 16
+
+static int
+compare_spent(const void *x, const void *y)
+{
+    const struct spent *a = x, *b = y;
+    int c = memcmp(a->txid.b, b->txid.b, EXI_HASH_LEN);
+
+    return c ? c : (a->index > b->index) - (a->index < b->index);
+}
+
+static int
+add_output(struct unspent *t, const uint8_t *txid, uint32_t index,
+           int32_t height, int64_t value_sat)
+{
+    struct spent key;
+    struct exi_utxo *u;
+    int rc;
+
+    if (t->nspent > 0) {
+        memcpy(key.txid.b, txid, EXI_HASH_LEN);
+        key.index = index;
+        if (bsearch(&key, t->spent, t->nspent, sizeof key, compare_spent)) {
+            return EXI_OK;
+        }
+    }
+    if (t->limit != 0 && t->n >= t->limit) {
+        return EXI_ELIMIT;
+    }
+    rc = exi_view_grow(t->a, (void **) &t->u, &t->cap, t->n, sizeof *t->u);
+    if (rc) {
+        return rc;
+    }
+    u = &t->u[t->n++];
+    memcpy(u->txid.b, txid, EXI_HASH_LEN);
+    u->index = index;
+    u->height = height;
+    u->value_sat = value_sat;
+    return EXI_OK;
+}
+
+/* Collects what the live transactions spend of the script. */
+static int
+add_spends(struct unspent *t, const struct exi_item *it)
+{
+    struct exi_live_spend s;
+    struct exi_live_fund f;
+    struct exi_rd rd;
+    uint64_t n = exi_live_fx_open(&rd, it->fx, it->fxlen);
+    int rc;
+
+    while (n-- > 0) {
+        exi_live_fx_fund(&rd, &f);
+    }
+    for (n = exi_live_fx_nspend(&rd); n > 0 && !rd.bad; n--) {
+        exi_live_fx_spend(&rd, &s);
+        rc = exi_view_grow(t->a, (void **) &t->spent, &t->spent_cap, t->nspent,
+                           sizeof *t->spent);
+        if (rc) {
+            return rc;
+        }
+        t->spent[t->nspent].txid = s.txid;
+        t->spent[t->nspent++].index = s.index;
+    }
+    return rd.bad ? EXI_EFORMAT : EXI_OK;
+}
+
+static int
+add_funds(struct unspent *t, const struct exi_item *it)
+{
+    struct exi_live_fund f;
+    struct exi_rd rd;
+    uint64_t n = exi_live_fx_open(&rd, it->fx, it->fxlen);
+    int rc = EXI_OK;
+
+    while (n-- > 0 && rc == EXI_OK) {
+        exi_live_fx_fund(&rd, &f);
+        if (rd.bad || f.value_sat < 0) {
+            return EXI_EFORMAT;
+        }
+        rc = add_output(t, it->txid.b, f.index, it->height, f.value_sat);
+    }
+    return rd.bad ? EXI_EFORMAT : rc;
+}
+
+/* A `U` row's parts. */
+static int
+parse_utxo(const uint8_t *key, size_t keylen, const uint8_t *val, size_t vallen,
+           uint64_t *txnum, uint32_t *index, int64_t *value_sat)
+{
+    struct exi_rd rd = exi_rd(val, vallen);
+    uint64_t value = exi_rd_varint(&rd);
+
+    if (rd.bad || exi_rd_left(&rd) > 0 || value > INT64_MAX) {
+        return EXI_EFORMAT;
+    }
+    *value_sat = (int64_t) value;
+    return exi_key_utxo_parse(key, keylen, txnum, index);
+}
+
+typedef int (*utxo_row_pt)(void *ctx, uint64_t txnum, uint32_t index,
+                           int64_t value_sat);
+
+/* Each `U` row of the script. */
+static int
+each_utxo(struct exi_view *v, const struct exi_skey *s, utxo_row_pt fn,
+          void *ctx)
+{
+    const uint8_t *key, *val;
+    size_t keylen, vallen;
+    struct exi_key k;
+    uint64_t txnum;
+    uint32_t index;
+    int64_t value;
+    int rc;
+
+    exi_key_utxo(&k, s, 0, 0);
+    exi_rodb_iter_seek(v->h.iter, k.b, EXI_KEY_UTXO_PREFIX);
+    while ((rc = exi_rodb_iter_row(v->h.iter, &key, &keylen, &val, &vallen))
+               == 1
+           && keylen >= EXI_KEY_UTXO_PREFIX
+           && memcmp(key, k.b, EXI_KEY_UTXO_PREFIX) == 0) {
+        rc = parse_utxo(key, keylen, val, vallen, &txnum, &index, &value);
+        if (rc == EXI_OK) {
+            rc = fn(ctx, txnum, index, value);
+        }
+        if (rc) {
+            return rc;
+        }
+        exi_rodb_iter_next(v->h.iter);
+    }
+    return rc < 0 ? rc : EXI_OK;
+}
+
+static int
+add_settled(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
+{
+    struct unspent *t = ctx;
+    uint32_t from = t->n > 0 ? (uint32_t) t->u[t->n - 1].height : 0, height;
+    const uint8_t *p = exi_gen_flat(t->v->h.gen, EXI_FLAT_TXIDS, txnum);
+    int rc;
+
+    if (p == NULL) {
+        return EXI_EFORMAT;
+    }
+    rc = exi_view_height(t->v, txnum, from, &height);
+    return rc ? rc : add_output(t, p, index, (int32_t) height, value_sat);
+}
+
+/* All that is unspent, in protocol order, into t->u. */
+static int
+gather_unspent(struct unspent *t, const struct exi_skey *s)
+{
+    struct exi_items items;
+    int rc = exi_view_items(t->v, &items, t->a, s);
+
+    for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
+        rc = add_spends(t, &items.v[i]);
+    }
+    if (rc == EXI_OK && t->nspent > 1) {
+        qsort(t->spent, t->nspent, sizeof *t->spent, compare_spent);
+    }
+    if (rc == EXI_OK) {
+        rc = each_utxo(t->v, s, add_settled, t);
+    }
+    for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
+        rc = add_funds(t, &items.v[i]);
+    }
+    return rc;
+}
+
+int
+exi_unspent(struct exi_view *v, const struct exi_arena *a,
+            const struct exi_skey *s, uint64_t limit, exi_utxo_pt fn, void *ctx)
+{
+    struct spent spent[UNSPENT_START];
+    struct exi_utxo u[UNSPENT_START];
+    struct unspent t = { .v = v,
+                         .a = a,
+                         .spent = spent,
+                         .spent_cap = UNSPENT_START,
+                         .u = u,
+                         .cap = UNSPENT_START,
+                         .limit = limit };
+    int rc = gather_unspent(&t, s);
+
+    for (size_t i = 0; i < t.n && rc == EXI_OK; i++) {
+        rc = fn(ctx, &t.u[i]);
+    }
+    return rc;
+}
+
+/*
+ * Balance.
+ */
+
+static int
+add_sat(int64_t *sum, int64_t value_sat)
+{
+    return __builtin_add_overflow(*sum, value_sat, sum) ? EXI_EFORMAT : EXI_OK;
+}
+
+static int
+add_value(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
+{
+    (void) txnum;
+    (void) index;
+    return add_sat(ctx, value_sat);
+}
+
+/* Adds what a live transaction changes. */
+static int
+add_effect(int64_t *sum, const struct exi_item *it)
+{
+    struct exi_live_spend s = { .value_sat = 0 };
+    struct exi_live_fund f;
+    struct exi_rd rd;
+    uint64_t n = exi_live_fx_open(&rd, it->fx, it->fxlen);
+    int rc = EXI_OK;
+
+    while (n-- > 0 && rc == EXI_OK) {
+        exi_live_fx_fund(&rd, &f);
+        rc =
+            rd.bad || f.value_sat < 0 ? EXI_EFORMAT : add_sat(sum, f.value_sat);
+    }
+    n = rc ? 0 : exi_live_fx_nspend(&rd);
+    while (n-- > 0 && rc == EXI_OK) {
+        exi_live_fx_spend(&rd, &s);
+        rc = rd.bad || s.value_sat < 0 ? EXI_EFORMAT
+                                       : add_sat(sum, -s.value_sat);
+    }
+    return rd.bad ? EXI_EFORMAT : rc;
+}
+
+int
+exi_balance(struct exi_view *v, const struct exi_arena *a,
+            const struct exi_skey *s, int64_t *confirmed_sat,
+            int64_t *unconfirmed_sat)
+{
+    int64_t confirmed = 0, unconfirmed = 0;
+    struct exi_items items;
+    int rc = exi_view_items(v, &items, a, s);
+
+    if (rc == EXI_OK) {
+        rc = each_utxo(v, s, add_value, &confirmed);
+    }
+    for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
+        rc = add_effect(i < items.nconfirmed ? &confirmed : &unconfirmed,
+                        &items.v[i]);
+    }
+    if (rc == EXI_OK) {
+        *confirmed_sat = confirmed;
+        *unconfirmed_sat = unconfirmed;
+    }
+    return rc;
+}
