@@ -50,6 +50,7 @@ static void ngx_electrumx_session_step_handler(ngx_event_t *ev);
 static void ngx_electrumx_session_step(ngx_electrumx_session_t *s);
 static ngx_int_t ngx_electrumx_session_send_close(ngx_electrumx_session_t *s);
 static ngx_int_t ngx_electrumx_session_done(ngx_electrumx_session_t *s);
+static void ngx_electrumx_session_half_close(ngx_electrumx_session_t *s);
 static void ngx_electrumx_session_destroy(ngx_electrumx_session_t *s,
     ngx_int_t rc);
 
@@ -557,9 +558,35 @@ ngx_electrumx_session_done(ngx_electrumx_session_t *s)
         io->waiting = 1;
         io->close_at = ngx_current_msec + wait;
         ngx_electrumx_session_set_timer(s);
+
+        if (s->framing == NGX_ELECTRUMX_WS && io->in.ws.done) {
+            ngx_electrumx_session_half_close(s);
+        }
     }
 
     return NGX_AGAIN;
+}
+
+
+/* After a broken frame the client's close frame can't be found any more: it is
+   told the end, and its own is waited for. */
+
+static void
+ngx_electrumx_session_half_close(ngx_electrumx_session_t *s)
+{
+    ngx_connection_t  *c;
+
+    c = s->connection;
+
+#if (NGX_SSL)
+    if (c->ssl) {
+        (void) SSL_shutdown(c->ssl->connection);
+        ERR_clear_error();
+        return;
+    }
+#endif
+
+    (void) ngx_shutdown_socket(c->fd, NGX_WRITE_SHUTDOWN);
 }
 
 

@@ -59,6 +59,14 @@ sub memory {
     return $kb;
 }
 
+# True if the server closes; reads the close frame, too.
+sub ended {
+    my ($c, $timeout) = @_;
+    my $ended = $c->closed($timeout // 5);
+    $c->read_text(0);
+    return $ended;
+}
+
 # ---- messages in --------------------------------------------------------------
 
 sub pipelining {
@@ -133,12 +141,12 @@ sub too_large {
         $c->send_text('x' x 70000);
         like($c->read_text(5), qr/"id":\s*1\b/, "$transport: good ones before");
         like($c->read_text(5), qr/-32600/, "$transport: an error");
-        ok($c->closed(5), "$transport: closed");
+        ok(ended($c), "$transport: closed");
         is($c->{close_code}, 1009, "$transport: with code 1009");
         $c = $t->client($transport);
         $c->send_raw($c->{ws}->frame('text', '', length => 1 << 40));
         like($c->read_text(5), qr/-32600/, "$transport: the length is enough");
-        ok($c->closed(5), "$transport: closed");
+        ok(ended($c), "$transport: closed");
     }
 }
 
@@ -343,7 +351,7 @@ sub code_after {
     my ($bytes, $transport) = @_;
     my $c = $t->client($transport // 'ws');
     $c->send_raw(ref $bytes ? $bytes->($c->{ws}) : $bytes);
-    return $c->closed(5) ? $c->{close_code} // 'none' : 'not closed';
+    return ended($c) ? $c->{close_code} // 'none' : 'not closed';
 }
 
 sub frames {
@@ -384,14 +392,13 @@ sub frames {
     $c->send_raw($c->{ws}->frame('text', ping(1))
             . $c->{ws}->frame('close', pack 'n', 1000));
     like($c->read_text(5), qr/"id":\s*1/, 'answers before a close are sent');
-    ok($c->closed(5), 'then the connection ends');
-    is($c->read_text(1), undef, 'with nothing more');
+    ok(ended($c), 'then the connection ends');
     is($c->{close_code}, 1000, 'with the code');
 
     my $start = time;
     $c = $t->client('ws', silent_close => 1);
     $c->send_raw($c->{ws}->frame('text', '{}', mask => 0));
-    ok($c->closed(6), 'a client that does not answer a close');
+    ok(ended($c, 6), 'a client that does not answer a close');
     cmp_ok(time - $start, '<', 5, 'is not waited for long');
 }
 
@@ -464,13 +471,13 @@ sub idle_timeout {
         sleep(0.3);
     }
     for my $transport (@all) {
-        ok($c{$transport}->closed(1), "$transport: closed after a while");
+        ok(ended($c{$transport}, 1), "$transport: closed after a while");
         is($busy{$transport}->call('server.ping'), undef,
             "$transport: not if there are requests");
     }
     is($c{ws}{close_code}, 1001, 'a WebSocket client is told');
     is($pinging->call('server.ping'), undef, 'WebSocket pings keep it open');
-    ok($partial->closed(1), 'parts of a request do not');
+    ok(ended($partial, 1), 'parts of a request do not');
 }
 
 sub send_timeout {
