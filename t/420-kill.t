@@ -60,6 +60,11 @@ sub kill_in_sync {
         fresh() if $round % 3 == 1;
         my $p = $t->start_indexer(%conf, %slow);
         my $wait = rand $whole;
+        if ($round % 3 == 1) {    # a new one: surely in the middle
+            $t->wait_for(sub { (($t->status || {})->{state} // '')
+                =~ /syncing|ready/ }, 10, 'syncing');
+            $wait = rand $whole / 4;
+        }
         sleep $wait;
         my $state = ($t->status || {})->{state} // 'none';
         $states{$state}++;

@@ -5,14 +5,14 @@
 # after it is done), once in the initial sync and once while it follows and
 # settles.  After a normal restart everything is as the model says.
 #
-# TEST_STEPS=n takes n steps of each phase (default 24).
+# TEST_STEPS=n takes n steps of each phase (default 16).
 
 use lib 't/lib';
 use ElectrumX::Test;
 use ElectrumX::Scenario;
 use Time::HiRes qw(sleep time);
 
-my $STEPS = $ENV{TEST_STEPS} || 24;
+my $STEPS = $ENV{TEST_STEPS} || 16;
 my $t = ElectrumX::Test->new(
     needs => [qw(nginx indexer bitcoind openssl tls)]);
 my $shim = compile_shim();

@@ -11,7 +11,8 @@ package ElectrumX::Compare;
 #   $cmp->ok('name');            # one test: no difference; count in a note
 #   $cmp->expect($method, \@params, $expected);       # one more comparison
 #   ElectrumX::Compare::wait_same($t, $client, $picture, $seconds);
-#       # until tip and mempool are the picture's; dies if it takes longer
+#       # until tip and mempool are the picture's and transactions can be had
+#       # from the node; dies if it takes longer
 
 use strict;
 use warnings;
@@ -187,7 +188,7 @@ sub wait_same {
     my $want = $JSON->encode({ height => $p->{height},
         hex => $p->header($p->{height}) });
     my $last = '';
-    $t->wait_for(
+    eval { $t->wait_for(
         sub {
             my $tip = $client->call('blockchain.headers.subscribe');
             $last = 'tip', return if $JSON->encode($tip) ne $want;
@@ -197,8 +198,11 @@ sub wait_same {
                 return if $JSON->encode($h)
                     ne $JSON->encode($p->history($sh));
             }
-            return 1;
+            my $r = $client->request("$T.get", ($p->txids(1))[0]);
+            $last = 'the node behind it';
+            return !$r->{error};
         }, $seconds // 15, "server shows the node's chain and mempool");
+        1 } or die "$@what differs: $last\n";
 }
 
 1;

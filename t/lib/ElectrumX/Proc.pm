@@ -157,16 +157,27 @@ sub run {
 # The write end must be open in the parent while start() reopens it.
 sub _keep { return fileno $_[0] }
 
-# Pids (of any process) in the process group of this child: for checks.
-sub group_members {
-    my ($self) = @_;
+# Orphans of our children become ours, so that none can hide: prctl(
+# PR_SET_CHILD_SUBREAPER, 1).
+sub adopt_orphans {
+    require Config;
+    my %number = (x86_64 => 157, aarch64 => 167);
+    my ($arch) = grep { $Config::Config{archname} =~ /$_/ } keys %number;
+    syscall $number{$arch}, 36, 1, 0, 0, 0 if $arch;
+}
+
+# Children and adopted grandchildren that still run: "pid name".
+sub left_behind {
     my @found;
-    for my $stat (glob '/proc/[0-9]*/stat') {
-        open my $fh, '<', $stat or next;
-        my $line = <$fh> // next;
-        my ($pid, $state, undef, $pgrp) =
-            $line =~ /^(\d+) \(.*\) (\S) (\d+) (\d+)/ or next;
-        push @found, $pid if $pgrp == $self->{pid} && $state ne 'Z';
+    for my $list (glob "/proc/$$/task/*/children") {
+        open my $fh, '<', $list or next;
+        for my $pid (split ' ', scalar(<$fh>) // '') {
+            waitpid($pid, POSIX::WNOHANG()) == $pid and next;
+            open my $stat, '<', "/proc/$pid/stat" or next;
+            my ($name, $state) = (scalar(<$stat>) // '')
+                =~ /^\d+ \((.*)\) (\S)/ or next;
+            push @found, "$pid $name" if $state ne 'Z';
+        }
     }
     return @found;
 }

@@ -58,6 +58,7 @@ sub import {
         Test::More->builder->todo_output;
     $SIG{$_} = sub { die "caught signal $_[0]\n" } for qw(INT TERM HUP);
     $SIG{PIPE} = 'IGNORE';
+    ElectrumX::Proc::adopt_orphans();
     Test::More->builder->output->autoflush(1);
 }
 
@@ -506,7 +507,11 @@ sub done {
     $_->stop for reverse @{ $self->{all} };
     my @stuck = map { $_->name } grep { $_->{killed} } @{ $self->{all} };
     is("@stuck", '', 'all processes stopped at SIGTERM');
-    my @left = map { $_->group_members } @{ $self->{all} };
+    my @left = ElectrumX::Proc::left_behind();
+    if (@left) {    # the grandchildren of those just stopped
+        sleep 0.5;
+        @left = ElectrumX::Proc::left_behind();
+    }
     is("@left", '', 'no process left behind');
     $self->_check_logs;
     done_testing();
