@@ -1,6 +1,17 @@
 /*
  * The settled layer: the only LevelDB writer (docs/architecture.md, "Life of a
- * block", docs/index-format.md sections 1-5).  Main thread only.
+ * block", docs/index-format.md sections 1-5).  Main thread only; not across
+ * fork (LevelDB has a thread): daemonize before settle_open.
+ *
+ * After a failed write (EXI_EIO, EXI_ESPACE) everything can still be read.  The
+ * next function that writes opens the database again; that may find the failed
+ * batch durable after all, so look at settle_meta() again before adding blocks
+ * (settle_add says EXI_EAPI otherwise).
+ *
+ * What a reader does with a generation: flock(LOCK_SH) on its `lease`, open it,
+ * then see that the lease is still there under its name.  The lock is taken
+ * exclusively here for moments only (settle_leased, settle_prune), so a reader
+ * may wait for it; with LOCK_NB it must try again.
  */
 #ifndef SETTLE_H
 #define SETTLE_H
@@ -15,7 +26,10 @@ struct settle_opts {
     struct exi_blkid genesis;
     uint64_t expected_txs; /* node's transaction count, for a new directory */
     bool spender;
-    uint32_t keep_generations; /* for fallbacks, besides those in use; >= 1 */
+    /* Depths at which generations are kept for fallbacks, >= 1: 100, 1000,
+     * 5000, 20000 ... blocks below the settled height.  For each there is one
+     * between the depth and about twice of it (at most two directories). */
+    uint32_t keep_generations;
 };
 
 /*
@@ -24,7 +38,8 @@ struct settle_opts {
  * M row do not count, *.tmp and dead.* generations are removed.
  * why (of whylen >= 512 bytes) gets a sentence for the operator on failure:
  * EXI_EVERSION other format, EXI_EAPI other network or genesis, EXI_EIO,
- * EXI_EFORMAT, EXI_ESPACE.
+ * EXI_EFORMAT, EXI_ESPACE, EXI_EBUSY another process has the database.
+ * The spender setting of an existing directory wins over o->spender.
  */
 int settle_open(struct settle **out, const struct settle_opts *o, char *why,
                 size_t whylen) EXI_MUST_CHECK;
@@ -38,43 +53,53 @@ const struct exi_params *settle_params(const struct settle *s);
 
 /*
  * Adds the next block (height = last added + 1, linked to it: EXI_EAPI
- * otherwise) to the batch in memory.  raw: the whole serialized block.
- * EXI_EFORMAT: not a valid block, or an input whose output is unknown (the
- * batch is then dropped).  Memory: about settle_batch_bytes().
+ * otherwise, and the batch stays as it is) to the batch in memory.  raw: the
+ * whole serialized block, not needed afterwards.
+ * EXI_EFORMAT: not a valid block, or an input whose output is unknown or spent;
+ * EXI_EIO, EXI_ENOMEM, EXI_ELIMIT (2^30 transactions): the batch is dropped.
  */
 int settle_add(struct settle *s, uint32_t height, const uint8_t *raw,
                size_t rawlen) EXI_MUST_CHECK;
+/* Memory that the batch takes, its commit (rows, LevelDB's copies) included. */
 size_t settle_batch_bytes(const struct settle *s);
 uint32_t settle_batch_blocks(const struct settle *s);
 
 /* Makes the batch durable: flat files synced, then one synced write batch.
- * On failure (EXI_EIO, EXI_ESPACE) the batch is dropped, the index is as
- * before and the caller may add the same blocks again later. */
+ * On failure (EXI_EIO, EXI_ESPACE, EXI_ENOMEM; EXI_EFORMAT: a settled output is
+ * spent twice) the batch is dropped, the index is as before and the caller may
+ * add the same blocks again later.  EXI_OK also when there is nothing to do. */
 int settle_commit(struct settle *s) EXI_MUST_CHECK;
 
 /* Drops what was added since the last commit. */
 void settle_abort(struct settle *s);
 
-/* Publishes the durable state as a new generation (does nothing when the
- * newest has it already); *gen describes it. */
+/*
+ * Publishes the durable state as a new generation (does nothing when the newest
+ * has it already); *gen describes it.  Numbers ascend, also over fallbacks.
+ * EXI_EAPI: nothing is settled; EXI_EIO, EXI_ESPACE: nothing was published.
+ */
 int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;
 
-/* Removes generation directories that are not among `keep`, have no lease and
- * are not kept for a fallback. */
+/* Removes generation directories that are not among `keep`, have no lease, are
+ * not kept for a fallback and are not the newest. */
 void settle_prune(struct settle *s, const struct exi_live_gen *keep,
                   size_t nkeep);
 
 /* True if a reader holds a lease on the generation. */
 bool settle_leased(const struct settle *s, uint64_t number);
 
-/* Published generations, newest first; returns how many were written. */
+/* Published generations, newest first, those of a branch that was left by a
+ * fallback included; returns how many were written.  (A fallback target is one
+ * whose block is in the node's chain.) */
 size_t settle_generations(const struct settle *s, struct exi_live_gen *out,
                           size_t max);
 
 /*
  * Goes back to a published generation: makes a new epoch from it and opens that
  * (number 0: an empty epoch).  The old epoch's directory is removed; readers of
- * generations are not affected.
+ * generations are not affected.  The batch is dropped.  On failure all is as
+ * before, why says what is wrong: EXI_EAPI no such generation, EXI_EFORMAT it is
+ * damaged, EXI_EIO, EXI_ESPACE.
  */
 int settle_fallback(struct settle *s, uint64_t number, char *why,
                     size_t whylen) EXI_MUST_CHECK;

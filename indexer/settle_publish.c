@@ -355,6 +355,26 @@ write_manifest(const struct settle *s, const char *dir,
     return rc == EXI_OK ? fs_sync_dir(dir) : rc;
 }
 
+/* Empties the log.  An error may be that of a compaction long ago: opening
+ * again shows. */
+static int
+flush(struct settle *s)
+{
+    int rc = settle_db_flush(s->db, s->err, sizeof(s->err));
+
+    if (rc != EXI_OK) {
+        settle_broke(s);
+        if (settle_writable(s) != EXI_OK) {
+            return rc;
+        }
+        rc = settle_db_flush(s->db, s->err, sizeof(s->err));
+        if (rc != EXI_OK) {
+            settle_broke(s);
+        }
+    }
+    return rc;
+}
+
 /* generations/<n>.tmp, complete and durable. */
 static int
 make_generation(struct settle *s, const char *tmp, const struct settle_gen *g)
@@ -367,11 +387,7 @@ make_generation(struct settle *s, const char *tmp, const struct settle_gen *g)
         rc = fs_remove_tree(tmp);
     }
     if (rc == EXI_OK) {
-        rc = settle_db_flush(s->db, s->err, sizeof(s->err));
-        if (rc != EXI_OK) {
-            settle_broke(s);
-            return rc;
-        }
+        rc = flush(s);
     }
     if (rc == EXI_OK) {
         flat_counts_of(&counts, g->g.height, g->tx_count);
@@ -408,25 +424,22 @@ publish_new(struct settle *s, const struct settle_gen *g)
     return EXI_OK;
 }
 
-/* The newest generation with the durable state, or NULL. */
-static const struct settle_gen *
-published(const struct settle *s)
+/*
+ * Does the newest generation have the durable state?  Another one that has it
+ * is of no use: numbers must ascend for readers.
+ */
+static bool
+is_published(const struct settle *s)
 {
-    for (size_t i = s->ngens; i > 0; i--) {
-        const struct settle_gen *g = &s->gens[i - 1];
+    const struct settle_gen *g = s->ngens ? &s->gens[s->ngens - 1] : NULL;
 
-        if (g->good && g->g.height == s->meta.height
-            && memcmp(&g->g.block, &s->meta.block, sizeof(g->g.block)) == 0) {
-            return g;
-        }
-    }
-    return NULL;
+    return g != NULL && g->good && g->g.height == s->meta.height
+           && memcmp(&g->g.block, &s->meta.block, sizeof(g->g.block)) == 0;
 }
 
 int
 settle_publish(struct settle *s, struct exi_live_gen *gen)
 {
-    const struct settle_gen *have;
     struct settle_gen g = { .good = true };
     int rc = settle_writable(s);
 
@@ -436,9 +449,8 @@ settle_publish(struct settle *s, struct exi_live_gen *gen)
     if (!s->any) {
         return EXI_EAPI;
     }
-    have = published(s);
-    if (have != NULL) {
-        *gen = have->g;
+    if (is_published(s)) {
+        *gen = s->gens[s->ngens - 1].g;
         return EXI_OK;
     }
     settle_iter_drop(s);

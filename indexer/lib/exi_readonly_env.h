@@ -1,7 +1,7 @@
 /*
- * LevelDB through two doors: a read-only handle on a published generation
- * (writes, locks and deletes nothing), and the writer's handle with publishing
- * by hard links.  C API over a small C++ file; no C++ exception leaves it.
+ * A read-only LevelDB handle on a published generation: writes, locks, deletes
+ * and compacts nothing.  C API over a small C++ file; no C++ exception leaves
+ * it.  (The writer's handle is indexer/settle_db.h.)
  */
 #ifndef EXI_READONLY_ENV_H
 #define EXI_READONLY_ENV_H
@@ -20,9 +20,12 @@ struct exi_rodb_iter;
 
 /*
  * Opens dir (a generation's db/) read-only.  EXI_EIO / EXI_EFORMAT: err (of
- * errlen bytes, >= 256) gets LevelDB's text.  Any process, any number of
+ * errlen bytes, >= 256) gets LevelDB's text; EXI_ESTALE: dir is not there, or
+ * was removed while it was being opened.  Any process, any number of
  * times; a handle may be used by several threads at once, each with its own
- * iterators and value buffers.
+ * iterators and value buffers.  All tables are mapped when it returns, so what
+ * happens to the directory afterwards does not matter; no descriptor and no
+ * thread is held.  Every block that is read has its checksum verified.
  */
 int exi_rodb_open(struct exi_rodb **out, const char *dir, char *err,
                   size_t errlen) EXI_MUST_CHECK;

@@ -14,7 +14,7 @@
 #include <sys/file.h>
 #include <sys/wait.h>
 
-#define BLOCKS 60
+#define BLOCKS 48
 #define BATCH  6
 
 static struct cm m;
