@@ -17,12 +17,15 @@
 struct exi_store;
 struct exi_view;
 
-/* Called with one line of text for the log: level 0 error, 1 warning, 2 info. */
+/* Called with one line of text for the log: level 0 error, 1 warning, 2 info;
+ * by any thread that refreshes the store or begins a view. */
 typedef void (*exi_log_pt)(void *ctx, int level, const char *text);
 
 /*
  * Makes a store for data_dir (copied).  Opens nothing yet and never fails for
- * what is on disk: exi_store_refresh does that.  EXI_ENOMEM.
+ * what is on disk: exi_store_refresh does that.  A process has one store at most
+ * for a directory: LMDB loses its locks when an environment is opened twice.
+ * EXI_ENOMEM.
  */
 int exi_store_new(struct exi_store **out, const char *data_dir, exi_log_pt log,
                   void *log_ctx) EXI_MUST_CHECK;
@@ -45,8 +48,9 @@ void exi_view_free(struct exi_view *v);
 
 /*
  * Takes a snapshot: renews the LMDB read transaction, reads the state and pins
- * a generation that the snapshot lists (opening one if need be).
- * EXI_OK; EXI_ENOTREADY: nothing to serve yet; EXI_EIO, EXI_EFORMAT.
+ * a generation that the snapshot lists (opening one, or refreshing the store, if
+ * need be).  EXI_OK; EXI_ENOTREADY: nothing to serve (now); EXI_EAPI: it has
+ * one already; EXI_EIO, EXI_EFORMAT.
  */
 int exi_view_begin(struct exi_view *v) EXI_MUST_CHECK;
 

@@ -72,7 +72,8 @@ struct exi_store {
     char *dir;
     exi_log_pt log;
     void *log_ctx;
-    char last_log[256]; /* not said twice in a row */
+    char last_log[256];         /* not said twice in a row */
+    pthread_mutex_t refreshing; /* taken before the others */
     pthread_mutex_t opening;
     pthread_mutex_t lock;
     struct exi_env *env;

@@ -45,14 +45,18 @@ exi_store_mdb_err(int mdb_rc)
 void
 exi_store_say(struct exi_store *s, int level, const char *fmt, ...)
 {
-    char text[sizeof s->last_log];
+    char text[sizeof s->last_log] = "";
     va_list ap;
+    bool news;
 
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    if (s->log != NULL && strcmp(text, s->last_log) != 0) {
-        memcpy(s->last_log, text, sizeof text);
+    pthread_mutex_lock(&s->lock);
+    news = strcmp(text, s->last_log) != 0;
+    memcpy(s->last_log, text, sizeof text);
+    pthread_mutex_unlock(&s->lock);
+    if (s->log != NULL && news) {
         s->log(s->log_ctx, level, text);
     }
 }
@@ -73,6 +77,7 @@ exi_store_new(struct exi_store **out, const char *data_dir, exi_log_pt log,
     }
     s->log = log;
     s->log_ctx = log_ctx;
+    pthread_mutex_init(&s->refreshing, NULL);
     pthread_mutex_init(&s->opening, NULL);
     pthread_mutex_init(&s->lock, NULL);
     *out = s;
@@ -87,6 +92,7 @@ exi_store_free(struct exi_store *s)
     }
     exi_store_unref_gen(s, s->gen);
     exi_store_unref_env(s, s->env);
+    pthread_mutex_destroy(&s->refreshing);
     pthread_mutex_destroy(&s->opening);
     pthread_mutex_destroy(&s->lock);
     free(s->dir);
@@ -361,15 +367,18 @@ exi_store_refresh(struct exi_store *s)
 {
     int rc = EXI_ESTALE;
 
+    pthread_mutex_lock(&s->refreshing);
     for (int i = 0; i < RETRIES && rc == EXI_ESTALE; i++) {
         rc = refresh_once(s);
     }
+    pthread_mutex_unlock(&s->refreshing);
     if (rc == EXI_ESTALE) {
-        exi_store_say(s, 0, "%s: generations vanish as they are opened",
-                      s->dir);
+        exi_store_say(s, 0, "%s: the listed generations are not there", s->dir);
         rc = EXI_EIO;
     } else if (rc == EXI_OK) {
+        pthread_mutex_lock(&s->lock);
         s->last_log[0] = '\0';
+        pthread_mutex_unlock(&s->lock);
     } else if (rc != EXI_ENOTREADY) {
         exi_store_say(s, 0, "%s: %s", s->dir, exi_strerror(rc));
     }

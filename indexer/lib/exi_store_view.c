@@ -175,15 +175,13 @@ change_gen(struct exi_view *v)
     return EXI_OK;
 }
 
-int
-exi_view_begin(struct exi_view *v)
+/* EXI_ESTALE: what the environment lists is gone. */
+static int
+begin_once(struct exi_view *v)
 {
     struct exi_held old = { 0 };
     int rc = EXI_ENOTREADY;
 
-    if (v->active) {
-        return EXI_EAPI;
-    }
     take(v, &old);
     drop(v->s, &old);
     v->hist_ready = false;
@@ -206,7 +204,27 @@ exi_view_begin(struct exi_view *v)
     if (rc) {
         release(v);
     }
-    return rc == EXI_ESTALE ? EXI_EIO : rc;
+    return rc;
+}
+
+/*
+ * A dead indexer's environment may list generations that its successor has
+ * removed: then the successor's environment is the one to look at.
+ */
+int
+exi_view_begin(struct exi_view *v)
+{
+    int rc;
+
+    if (v->active) {
+        return EXI_EAPI;
+    }
+    rc = begin_once(v);
+    for (int i = 0; i < 3 && rc == EXI_ESTALE; i++) {
+        (void) exi_store_refresh(v->s);
+        rc = begin_once(v);
+    }
+    return rc == EXI_ESTALE ? EXI_ENOTREADY : rc;
 }
 
 void

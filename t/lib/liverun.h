@@ -34,6 +34,19 @@ lr_prevout(void *ctx, const struct exi_txid *txid, uint32_t index,
     return settle_prevout(ctx, txid, index, script, value_sat);
 }
 
+static int
+lr_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void) st;
+    (void) type;
+    (void) ftw;
+    return remove(path);
+}
+
+/* The directory to remove, and the process that does so. */
+static char lr_made[200];
+static pid_t lr_maker;
+
 /* Ends the test when something that must work does not. */
 #define lr_must(rc) lr_must_at((rc), #rc, __FILE__, __LINE__)
 static void
@@ -43,6 +56,9 @@ lr_must_at(int rc, const char *what, const char *file, int line)
         printf("Bail out! %s: %s at %s:%d\n", what, exi_strerror(rc), file,
                line);
         fflush(stdout);
+        if (getpid() == lr_maker) {
+            (void) nftw(lr_made, lr_unlink, 16, FTW_DEPTH | FTW_PHYS);
+        }
         _exit(1);
     }
 }
@@ -136,6 +152,8 @@ lr_dir(struct lr *r)
     if (mkdtemp(r->dir) == NULL) {
         lr_must(EXI_EIO);
     }
+    memcpy(lr_made, r->dir, sizeof lr_made);
+    lr_maker = getpid();
 }
 
 /* Model chain of genesis and n blocks in an empty directory. */
@@ -161,15 +179,6 @@ lr_start(struct lr *r, int n)
     lr_settle(r, &r->lb->st, n);
     lr_must(lr_open_live(r));
     lr_must(live_serve(r->live));
-}
-
-static int
-lr_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void) st;
-    (void) type;
-    (void) ftw;
-    return remove(path);
 }
 
 LB_UNUSED static void
