@@ -96,13 +96,13 @@ int exi_block_branch(struct exi_view *v, const struct exi_arena *a,
  * Transactions.
  */
 struct exi_txpos {
-    int32_t height;      /* > 0 (or 0 with confirmed) in a block; 0 / -1 mempool */
+    int32_t height; /* > 0 (or 0 with confirmed) in a block; 0 / -1 mempool */
     bool confirmed;
-    bool live;           /* raw bytes are in the live layer */
-    uint32_t pos;        /* in the block */
-    uint64_t id;         /* local id (live) or txnum (settled) */
-    int64_t fee_sat;     /* live only, else -1 */
-    uint32_t offset;     /* settled only: in the serialized block */
+    bool live;              /* raw bytes are in the live layer */
+    uint32_t pos;           /* in the block */
+    uint64_t id;            /* local id (live) or txnum (settled) */
+    int64_t fee_sat;        /* live only, else -1 */
+    uint32_t offset;        /* settled only: in the serialized block */
     struct exi_blkid block; /* confirmed only */
 };
 
@@ -126,14 +126,14 @@ int exi_spender_live(struct exi_view *v, const struct exi_txid *txid,
  */
 struct exi_hist {
     struct exi_txid txid;
-    int32_t height;  /* > 0 (0 = genesis only if confirmed), 0 / -1 mempool */
+    int32_t height; /* > 0 (0 = genesis only if confirmed), 0 / -1 mempool */
     bool confirmed;
     int64_t fee_sat; /* mempool only, else -1 */
 };
 typedef int (*exi_hist_pt)(void *ctx, const struct exi_hist *h);
 
 #define EXI_HIST_CONFIRMED 1
-#define EXI_HIST_MEMPOOL 2
+#define EXI_HIST_MEMPOOL   2
 
 /*
  * History: confirmed in chain order, then mempool by (height 0 before -1, txid
