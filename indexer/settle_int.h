@@ -1,7 +1,8 @@
 /*
  * Inside of the settled layer (settle*.c): not for others.
  *
- *   settle.c          open, close, look-ups, commit
+ *   settle.c          opening, epochs, look-ups
+ *   settle_commit.c   making a batch durable
  *   settle_batch.c    blocks -> batch in memory
  *   settle_rows.c     batch -> rows
  *   settle_dup.c      duplicate coinbases (BIP 30)
@@ -126,14 +127,6 @@ struct settle {
 
 /* settle.c */
 
-/* Can be read; opens the database again if that failed before. */
-int settle_ready(struct settle *s) EXI_MUST_CHECK;
-/* Can be written; after a failed write it is closed and opened again, which may
- * tell that the failed batch is durable after all.  EXI_ESPACE: there is too
- * little room to try. */
-int settle_writable(struct settle *s) EXI_MUST_CHECK;
-/* Notes that a write failed. */
-void settle_broke(struct settle *s);
 /* Shared iterator over the durable state; NULL: no memory. */
 struct settle_db_iter *settle_iter(struct settle *s);
 void settle_iter_drop(struct settle *s);
@@ -154,6 +147,8 @@ struct settle_epoch {
 int settle_epoch_open(struct settle_epoch *e, const struct settle *s,
                       uint64_t epoch, char *why, size_t whylen) EXI_MUST_CHECK;
 void settle_epoch_close(struct settle_epoch *e);
+/* Takes over what was opened; the old must be closed. */
+void settle_epoch_use(struct settle *s, const struct settle_epoch *e);
 /* Makes an empty settled/<epoch>. */
 int settle_epoch_make(const struct settle *s, uint64_t epoch, char *why,
                       size_t whylen) EXI_MUST_CHECK;
@@ -164,6 +159,19 @@ int settle_epoch_path(char path[FS_PATH_MAX], const struct settle *s,
                       uint64_t epoch, const char *suffix) EXI_MUST_CHECK;
 /* Digits of a directory's name (epochs, generations): 10; false: another. */
 bool settle_name_number(const char *name, uint64_t *number);
+
+/* settle_commit.c */
+
+/* Can be read; opens the database again if that failed before. */
+int settle_ready(struct settle *s) EXI_MUST_CHECK;
+/* Can be written; after a failed write it is closed and opened again, which may
+ * tell that the failed batch is durable after all.  EXI_ESPACE: there is too
+ * little room to try. */
+int settle_writable(struct settle *s) EXI_MUST_CHECK;
+/* Notes that a write failed. */
+void settle_broke(struct settle *s);
+/* Records of the flat files that count. */
+void settle_counts(struct flat_counts *c, bool any, const struct exi_meta *m);
 
 /* settle_batch.c */
 void settle_batch_init(struct settle_batch *b);

@@ -720,10 +720,7 @@ settle_fallback(struct settle *s, uint64_t number, char *why, size_t whylen)
     }
     settle_db_close(s->db);
     flat_close(s->flat);
-    s->db = e.db;
-    s->flat = e.flat;
-    s->any = e.any;
-    s->meta = e.meta;
+    settle_epoch_use(s, &e);
     s->broken = false;
     s->epoch = epoch;
     remove_epoch(s, old);
