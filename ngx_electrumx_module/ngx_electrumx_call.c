@@ -14,6 +14,9 @@
 
 static ngx_electrumx_call_t *ngx_electrumx_call_new(ngx_electrumx_req_t *r,
     ngx_str_t *params);
+static void ngx_electrumx_call_free(ngx_electrumx_call_t *call);
+static ngx_int_t ngx_electrumx_call_begin(ngx_electrumx_state_t *state,
+    ngx_electrumx_call_t *call);
 static ngx_int_t ngx_electrumx_call_start(ngx_electrumx_state_t *state,
     ngx_electrumx_call_t *call);
 static ngx_int_t ngx_electrumx_call_wait(ngx_electrumx_state_t *state,
@@ -23,6 +26,8 @@ static void ngx_electrumx_call_reply(void *data, ngx_uint_t ok, u_char *json,
 static void ngx_electrumx_call_answer(ngx_electrumx_call_t *call,
     ngx_uint_t ok, u_char *json, size_t len);
 static void ngx_electrumx_calls_next(ngx_electrumx_index_t *index);
+static void ngx_electrumx_call_unlink(ngx_electrumx_state_t *state,
+    ngx_electrumx_waiting_t *w, ngx_electrumx_call_t *call);
 
 
 ngx_int_t
@@ -36,12 +41,7 @@ ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name, ngx_str_t *params,
     s = r->session;
     state = ngx_electrumx_state(r->index);
 
-    if (state == NULL) {
-        return ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
-                                  "internal error: out of memory");
-    }
-
-    call = ngx_electrumx_call_new(r, params);
+    call = state ? ngx_electrumx_call_new(r, params) : NULL;
 
     if (call == NULL) {
         return ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
@@ -51,14 +51,10 @@ ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name, ngx_str_t *params,
     call->name = name;
     call->finish = finish;
 
-    if (s->ncalls < r->index->max_calls
-        && state->ncalls < NGX_ELECTRUMX_CALLS
-        && ngx_electrumx_call_start(state, call) == NGX_OK)
+    if (ngx_electrumx_holds_much(s)
+        || ngx_electrumx_call_begin(state, call) != NGX_OK)
     {
-        /* under way */
-
-    } else if (ngx_electrumx_call_wait(state, call) != NGX_OK) {
-        ngx_free(call);
+        ngx_electrumx_call_free(call);
         return ngx_electrumx_fail(r, NGX_ELECTRUMX_BUSY,
                            "server busy: too many requests wait for the node");
     }
@@ -82,15 +78,36 @@ ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name, ngx_str_t *params,
 static ngx_electrumx_call_t *
 ngx_electrumx_call_new(ngx_electrumx_req_t *r, ngx_str_t *params)
 {
-    u_char                *p;
-    ngx_electrumx_call_t  *call;
+    size_t                    size;
+    u_char                   *p;
+    ngx_electrumx_call_t     *call;
+    ngx_electrumx_waiting_t  *w;
 
-    call = ngx_alloc(sizeof(ngx_electrumx_call_t) + params->len + r->id.len,
-                     ngx_cycle->log);
+    if (r->session->rpc == NULL) {
+
+        w = ngx_alloc(sizeof(ngx_electrumx_waiting_t), ngx_cycle->log);
+
+        if (w == NULL) {
+            return NULL;
+        }
+
+        ngx_queue_init(&w->calls);
+        w->ncalls = 0;
+        w->held = 0;
+        w->session = r->session;
+        r->session->rpc = w;
+    }
+
+    size = sizeof(ngx_electrumx_call_t) + params->len + r->id.len;
+
+    call = ngx_alloc(size, ngx_cycle->log);
 
     if (call == NULL) {
         return NULL;
     }
+
+    call->held = 0;
+    ngx_electrumx_hold(r->session, &call->held, size);
 
     p = (u_char *) call + sizeof(ngx_electrumx_call_t);
 
@@ -98,7 +115,6 @@ ngx_electrumx_call_new(ngx_electrumx_req_t *r, ngx_str_t *params)
     call->batch = r->batch;
     call->dialect = r->dialect;
     call->number = 0;
-    call->number2 = 0;
 
     call->params.data = p;
     call->params.len = params->len;
@@ -109,6 +125,57 @@ ngx_electrumx_call_new(ngx_electrumx_req_t *r, ngx_str_t *params)
     ngx_memcpy(p, r->id.data, r->id.len);
 
     return call;
+}
+
+
+static void
+ngx_electrumx_call_free(ngx_electrumx_call_t *call)
+{
+    ngx_electrumx_hold(call->session, &call->held, 0);
+
+    ngx_free(call);
+}
+
+
+void
+ngx_electrumx_hold(ngx_electrumx_session_t *s, size_t *held, size_t size)
+{
+    ngx_electrumx_waiting_t  *w;
+
+    w = s->rpc;
+
+    if (w) {
+        w->held = w->held - *held + size;
+        *held = size;
+    }
+}
+
+
+ngx_uint_t
+ngx_electrumx_holds_much(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_waiting_t  *w;
+
+    w = s->rpc;
+
+    return w && w->held > s->index->max_queue + s->index->max_request;
+}
+
+
+/* Starts it, or lets it wait. */
+
+static ngx_int_t
+ngx_electrumx_call_begin(ngx_electrumx_state_t *state,
+    ngx_electrumx_call_t *call)
+{
+    if (call->session->ncalls < call->session->index->max_calls
+        && state->ncalls < NGX_ELECTRUMX_CALLS
+        && ngx_electrumx_call_start(state, call) == NGX_OK)
+    {
+        return NGX_OK;
+    }
+
+    return ngx_electrumx_call_wait(state, call);
 }
 
 
@@ -144,23 +211,6 @@ ngx_electrumx_call_wait(ngx_electrumx_state_t *state,
     w = s->rpc;
 
     if (state->ncalls == 0) {
-        return NGX_ERROR;
-    }
-
-    if (w == NULL) {
-        w = ngx_alloc(sizeof(ngx_electrumx_waiting_t), ngx_cycle->log);
-
-        if (w == NULL) {
-            return NGX_ERROR;
-        }
-
-        ngx_queue_init(&w->calls);
-        w->ncalls = 0;
-        w->session = s;
-        s->rpc = w;
-    }
-
-    if (w->ncalls >= s->index->max_batch) {
         return NGX_ERROR;
     }
 
@@ -241,7 +291,7 @@ ngx_electrumx_call_answer(ngx_electrumx_call_t *call, ngx_uint_t ok,
         ngx_electrumx_batch_done(s, call->batch);
     }
 
-    ngx_free(call);
+    ngx_electrumx_call_free(call);
     ngx_electrumx_session_unref(s);
 }
 
@@ -259,11 +309,7 @@ ngx_electrumx_calls_next(ngx_electrumx_index_t *index)
 
     state = ngx_electrumx_state(index);
 
-    if (state == NULL) {
-        return;
-    }
-
-    for (n = 0; n < NGX_ELECTRUMX_CALLS; n++) {
+    for (n = 0; state && n < NGX_ELECTRUMX_CALLS; n++) {
 
         if (ngx_queue_empty(&state->waiting)
             || state->ncalls >= NGX_ELECTRUMX_CALLS)
@@ -280,35 +326,37 @@ ngx_electrumx_calls_next(ngx_electrumx_index_t *index)
             continue;
         }
 
-        q = ngx_queue_head(&w->calls);
-        call = ngx_queue_data(q, ngx_electrumx_call_t, queue);
+        call = ngx_queue_data(ngx_queue_head(&w->calls), ngx_electrumx_call_t,
+                              queue);
 
-        if (ngx_electrumx_call_start(state, call) != NGX_OK) {
-            ngx_queue_insert_head(&state->waiting, &w->queue);
-
-            if (state->ncalls) {
-                return;
-            }
-
-            /* nothing is under way that would come back here: give it up */
-
-            ngx_queue_remove(&w->queue);
-            ngx_queue_remove(q);
-            w->ncalls--;
-
-            if (w->ncalls) {
-                ngx_queue_insert_tail(&state->waiting, &w->queue);
-            }
-
-            ngx_electrumx_call_answer(call, 0, (u_char *) "null", 4);
+        if (ngx_electrumx_call_start(state, call) == NGX_OK) {
+            ngx_electrumx_call_unlink(state, w, call);
             continue;
         }
 
-        ngx_queue_remove(q);
-
-        if (--w->ncalls) {
-            ngx_queue_insert_tail(&state->waiting, &w->queue);
+        if (state->ncalls) {
+            ngx_queue_insert_head(&state->waiting, q);
+            return;
         }
+
+        /* nothing is under way that would come back here: give it up */
+
+        ngx_electrumx_call_unlink(state, w, call);
+        ngx_electrumx_call_answer(call, 0, (u_char *) "null", 4);
+    }
+}
+
+
+/* Takes the first call of a session that is out of the queue itself. */
+
+static void
+ngx_electrumx_call_unlink(ngx_electrumx_state_t *state,
+    ngx_electrumx_waiting_t *w, ngx_electrumx_call_t *call)
+{
+    ngx_queue_remove(&call->queue);
+
+    if (--w->ncalls) {
+        ngx_queue_insert_tail(&state->waiting, &w->queue);
     }
 }
 
@@ -341,7 +389,7 @@ ngx_electrumx_calls_closed(ngx_electrumx_session_t *s)
             ngx_electrumx_batch_done(s, call->batch);
         }
 
-        ngx_free(call);
+        ngx_electrumx_call_free(call);
         ngx_electrumx_session_unref(s);
     }
 

@@ -7,6 +7,8 @@
 
 static ngx_int_t ngx_electrumx_header_proof(ngx_electrumx_req_t *r,
     uint64_t height, uint64_t cp_height);
+static ngx_int_t ngx_electrumx_header_list(ngx_electrumx_req_t *r,
+    uint64_t start, uint64_t count);
 
 
 /* {"branch":[...],"root":"..."} without the braces. */
@@ -105,11 +107,8 @@ ngx_electrumx_block_header(ngx_electrumx_req_t *r)
 ngx_int_t
 ngx_electrumx_block_headers(ngx_electrumx_req_t *r)
 {
-    int             rc;
-    uint8_t         header[EXI_HEADER_LEN];
     uint32_t        tip;
-    uint64_t        start, count, cp_height, i;
-    ngx_uint_t      list;
+    uint64_t        start, count, cp_height;
     struct exi_jw  *jw;
 
     start = r->args[0].num;
@@ -126,13 +125,54 @@ ngx_electrumx_block_headers(ngx_electrumx_req_t *r)
     }
 
     jw = &r->out->jw;
+
+    exi_jw_char(jw, '{');
+
+    if (ngx_electrumx_header_list(r, start, count) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    exi_jw_lit(jw, ",\"count\":");
+    exi_jw_u64(jw, count);
+    exi_jw_lit(jw, ",\"max\":");
+    exi_jw_u64(jw, NGX_ELECTRUMX_MAX_HEADERS);
+
+    if (count && cp_height) {
+        exi_jw_char(jw, ',');
+
+        if (ngx_electrumx_header_proof(r, start + count - 1, cp_height)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    exi_jw_char(jw, '}');
+
+    return NGX_OK;
+}
+
+
+/* A list from 1.6 on, one string before. */
+
+static ngx_int_t
+ngx_electrumx_header_list(ngx_electrumx_req_t *r, uint64_t start,
+    uint64_t count)
+{
+    int             rc;
+    uint8_t         header[EXI_HEADER_LEN];
+    uint64_t        i;
+    ngx_uint_t      list;
+    struct exi_jw  *jw;
+
+    jw = &r->out->jw;
     list = (r->session->protocol >= NGX_ELECTRUMX_V(1, 6, 0));
 
     if (list) {
-        exi_jw_lit(jw, "{\"headers\":[");
+        exi_jw_lit(jw, "\"headers\":[");
 
     } else {
-        exi_jw_lit(jw, "{\"hex\":\"");
+        exi_jw_lit(jw, "\"hex\":\"");
     }
 
     for (i = 0; i < count; i++) {
@@ -156,22 +196,6 @@ ngx_electrumx_block_headers(ngx_electrumx_req_t *r)
     }
 
     exi_jw_char(jw, list ? ']' : '"');
-    exi_jw_lit(jw, ",\"count\":");
-    exi_jw_u64(jw, count);
-    exi_jw_lit(jw, ",\"max\":");
-    exi_jw_u64(jw, NGX_ELECTRUMX_MAX_HEADERS);
-
-    if (count && cp_height) {
-        exi_jw_char(jw, ',');
-
-        if (ngx_electrumx_header_proof(r, start + count - 1, cp_height)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    exi_jw_char(jw, '}');
 
     return NGX_OK;
 }

@@ -15,6 +15,7 @@
 #define NGX_ELECTRUMX_VALUES         256      /* slots kept */
 #define NGX_ELECTRUMX_MAX_VALUES     262144   /* slots, at most */
 #define NGX_ELECTRUMX_POOL_KEPT      1048576  /* bytes */
+#define NGX_ELECTRUMX_BATCH_HELD     16384    /* of an empty batch */
 
 
 /* What the worker needs for the message at hand; there is only one at a
@@ -313,6 +314,7 @@ ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s, ngx_electrumx_json_t *v)
         return;
     }
 
+    batch->held = 0;
     batch->pending = 1;
     batch->answers = 0;
     batch->close = 0;
@@ -341,8 +343,13 @@ ngx_electrumx_batch_done(ngx_electrumx_session_t *s,
     ngx_electrumx_batch_t *batch)
 {
     if (--batch->pending) {
+        ngx_electrumx_hold(s, &batch->held,
+                           NGX_ELECTRUMX_BATCH_HELD
+                           + ngx_electrumx_out_size(batch->out));
         return;
     }
+
+    ngx_electrumx_hold(s, &batch->held, 0);
 
     if (batch->answers == 0 || s->connection == NULL || s->dead) {
         ngx_electrumx_out_drop(batch->out);

@@ -88,6 +88,7 @@ struct ngx_electrumx_req_s {
 
 struct ngx_electrumx_batch_s {
     ngx_electrumx_out_t         *out;
+    size_t                       held;        /* bytes, as counted */
     ngx_uint_t                   pending;     /* calls, + 1 while it is read */
     ngx_uint_t                   answers;
     ngx_uint_t                   close;       /* the session, after it */
@@ -111,17 +112,19 @@ struct ngx_electrumx_call_s {
     ngx_str_t                    params;      /* JSON array */
     ngx_str_t                    id;
     ngx_electrumx_dialect_e      dialect;
+    size_t                       held;        /* bytes, as counted */
     ngx_uint_t                   number;      /* finish's own */
-    ngx_uint_t                   number2;
 };
 
 
-/* s->rpc, made when a session's first call has to wait. */
+/* s->rpc, made for a session's first call. */
 
 typedef struct {
     ngx_queue_t                  queue;       /* in state->waiting */
-    ngx_queue_t                  calls;       /* ngx_electrumx_call_t */
-    ngx_uint_t                   ncalls;
+    ngx_queue_t                  calls;       /* that wait */
+    ngx_uint_t                   ncalls;      /* of them */
+    size_t                       held;        /* bytes of calls and batches
+                                                 that are not answered yet */
     ngx_electrumx_session_t     *session;
 } ngx_electrumx_waiting_t;
 
@@ -175,6 +178,11 @@ void ngx_electrumx_message_end(void);
 void ngx_electrumx_batch_done(ngx_electrumx_session_t *s,
     ngx_electrumx_batch_t *batch);
 
+/* Whether a session waits for so many bytes of answers that it may not begin
+   to wait for more; counted by ngx_electrumx_hold(). */
+ngx_uint_t ngx_electrumx_holds_much(ngx_electrumx_session_t *s);
+void ngx_electrumx_hold(ngx_electrumx_session_t *s, size_t *held, size_t size);
+
 /* Most entries of a history that fit an answer. */
 #define ngx_electrumx_history_limit(index)                                    \
     ((index)->max_response > 199 ? ((index)->max_response - 100) / 99 : 1)
@@ -221,7 +229,7 @@ ngx_int_t ngx_electrumx_mempool_info(ngx_electrumx_req_t *r);
 
 /*
  * Asks the node for the request; params: JSON array, copied.  NGX_AGAIN: it
- * will be answered by finish(); *call (if not NULL) may be given numbers.
+ * will be answered by finish(); *call (if not NULL) may be given a number.
  * NGX_ERROR: the error is in r.
  */
 ngx_int_t ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name,

@@ -48,6 +48,7 @@ static void ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs);
 static void ngx_electrumx_subs_event(ngx_event_t *ev);
 static ngx_int_t ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs,
     struct exi_view *view);
+static ngx_int_t ngx_electrumx_subs_elapsed(struct timespec *start);
 static int ngx_electrumx_subs_change(void *ctx, uint64_t seq,
     const struct exi_live_change *c);
 static void ngx_electrumx_subs_all_dirty(ngx_electrumx_subs_t *subs);
@@ -63,6 +64,11 @@ static void ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
     ngx_electrumx_script_t *script);
 static int ngx_electrumx_subs_status(ngx_electrumx_subs_t *subs,
     struct exi_view *view, const u_char *key, u_char *status, bool *some);
+static int ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs,
+    struct exi_view *view, const u_char *hash, uint32_t *i);
+static uint64_t ngx_electrumx_subs_upper(const ngx_str_t *spelling);
+static void ngx_electrumx_subs_release(ngx_electrumx_subs_t *subs,
+    uint32_t i);
 
 
 ngx_int_t
@@ -306,7 +312,7 @@ ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs, struct exi_view *view)
     int                      rc;
     uint32_t                 i;
     ngx_uint_t               n;
-    struct timespec          start, now;
+    struct timespec          start;
     ngx_electrumx_script_t  *script;
 
     clock_gettime(CLOCK_MONOTONIC, &start);
@@ -317,15 +323,8 @@ ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs, struct exi_view *view)
             return NGX_AGAIN;
         }
 
-        if (n % 16 == 15) {
-            clock_gettime(CLOCK_MONOTONIC, &now);
-
-            if ((now.tv_sec - start.tv_sec) * 1000
-                + (now.tv_nsec - start.tv_nsec) / 1000000
-                >= NGX_ELECTRUMX_TURN_MS)
-            {
-                return NGX_AGAIN;
-            }
+        if (n && ngx_electrumx_subs_elapsed(&start) >= NGX_ELECTRUMX_TURN_MS) {
+            return NGX_AGAIN;
         }
 
         i = subs->dirty_first;
@@ -363,6 +362,18 @@ ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs, struct exi_view *view)
 }
 
 
+static ngx_int_t
+ngx_electrumx_subs_elapsed(struct timespec *start)
+{
+    struct timespec  now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+
+    return (now.tv_sec - start->tv_sec) * 1000
+           + (now.tv_nsec - start->tv_nsec) / 1000000;
+}
+
+
 /* EXI_ELIMIT: the history became too large, the script is gone. */
 
 static int
@@ -387,9 +398,7 @@ ngx_electrumx_subs_recheck(ngx_electrumx_subs_t *subs, uint32_t i,
             ngx_electrumx_sub_free(&subs->table, script->subs);
         }
 
-        if (!(script->flags & NGX_ELECTRUMX_QUEUED)) {
-            ngx_electrumx_script_free(&subs->table, i);
-        }
+        ngx_electrumx_subs_release(subs, i);
     }
 
     if (rc != EXI_OK) {
@@ -569,10 +578,7 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
     ngx_uint_t *some)
 {
     int                      rc;
-    bool                     is;
     uint32_t                 i, k;
-    ngx_uint_t               n;
-    ngx_electrumx_sub_t     *sub;
     ngx_electrumx_subs_t    *subs;
     ngx_electrumx_script_t  *script;
 
@@ -583,67 +589,117 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
     }
 
     i = ngx_electrumx_script_find(&subs->table, hash);
-    k = i ? ngx_electrumx_sub_find(&subs->table, s, i, hash + EXI_SKEY_LEN) : 0;
+    k = 0;
+
+    if (i) {
+        k = ngx_electrumx_sub_find(&subs->table, s, i, hash + EXI_SKEY_LEN);
+    }
 
     if (k == 0 && s->nsubs >= s->index->max_subs) {
         return EXI_EAPI;
     }
 
-    if (i == 0) {
-        rc = ngx_electrumx_subs_status(subs, view, hash, status, &is);
+    rc = ngx_electrumx_subs_script(subs, view, hash, &i);
 
-        if (rc != EXI_OK) {
-            return rc;
-        }
-
-        i = ngx_electrumx_script_new(&subs->table, hash);
-
-        if (i == 0) {
-            return EXI_ENOMEM;
-        }
-
-        script = ngx_electrumx_script(&subs->table, i);
-        script->flags = is ? NGX_ELECTRUMX_SOME : 0;
-        ngx_memcpy(script->status, status, EXI_HASH_LEN);
-
-    } else {
-        script = ngx_electrumx_script(&subs->table, i);
-
-        if (script->flags & NGX_ELECTRUMX_DIRTY) {
-            rc = ngx_electrumx_subs_recheck(subs, i, view);
-
-            if (rc != EXI_OK) {
-                return rc;
-            }
-        }
+    if (rc != EXI_OK) {
+        return rc;
     }
+
+    script = ngx_electrumx_script(&subs->table, i);
 
     if (k == 0) {
         k = ngx_electrumx_sub_new(&subs->table, s, i, hash + EXI_SKEY_LEN);
     }
 
     if (k == 0) {
-
-        if (script->subs == 0 && !(script->flags & NGX_ELECTRUMX_QUEUED)) {
-            ngx_electrumx_script_free(&subs->table, i);
-        }
-
+        ngx_electrumx_subs_release(subs, i);
         return EXI_ENOMEM;
     }
 
-    sub = ngx_electrumx_sub(&subs->table, k);
-    sub->upper = 0;
-
-    for (n = 0; n < EXI_HASH_LEN * 2 && n < spelling->len; n++) {
-        if (spelling->data[n] >= 'A' && spelling->data[n] <= 'F') {
-            sub->upper |= (uint64_t) 1 << n;
-        }
-    }
+    ngx_electrumx_sub(&subs->table, k)->upper =
+                                           ngx_electrumx_subs_upper(spelling);
 
     *some = (script->flags & NGX_ELECTRUMX_SOME) != 0;
     ngx_memcpy(status, script->status, EXI_HASH_LEN);
 
     return EXI_OK;
+}
+
+
+/* Makes the script's status that of the view; *i: its number, 0: a new one. */
+
+static int
+ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs, struct exi_view *view,
+    const u_char *hash, uint32_t *i)
+{
+    int                      rc;
+    bool                     some;
+    u_char                   status[EXI_HASH_LEN];
+    ngx_electrumx_script_t  *script;
+
+    if (*i) {
+        script = ngx_electrumx_script(&subs->table, *i);
+
+        if (script->flags & NGX_ELECTRUMX_DIRTY) {
+            return ngx_electrumx_subs_recheck(subs, *i, view);
+        }
+
+        return EXI_OK;
+    }
+
+    rc = ngx_electrumx_subs_status(subs, view, hash, status, &some);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+
+    *i = ngx_electrumx_script_new(&subs->table, hash);
+
+    if (*i == 0) {
+        return EXI_ENOMEM;
+    }
+
+    script = ngx_electrumx_script(&subs->table, *i);
+
+    if (some) {
+        script->flags = NGX_ELECTRUMX_SOME;
+        ngx_memcpy(script->status, status, EXI_HASH_LEN);
+    }
+
+    return EXI_OK;
+}
+
+
+static uint64_t
+ngx_electrumx_subs_upper(const ngx_str_t *spelling)
+{
+    size_t    i;
+    uint64_t  upper;
+
+    upper = 0;
+
+    for (i = 0; i < spelling->len && i < EXI_HASH_LEN * 2; i++) {
+        if (spelling->data[i] >= 'A' && spelling->data[i] <= 'F') {
+            upper |= (uint64_t) 1 << i;
+        }
+    }
+
+    return upper;
+}
+
+
+/* A script without subscribers goes, unless the list of dirty ones has it. */
+
+static void
+ngx_electrumx_subs_release(ngx_electrumx_subs_t *subs, uint32_t i)
+{
+    ngx_electrumx_script_t  *script;
+
+    script = ngx_electrumx_script(&subs->table, i);
+
+    if (script->subs == 0 && !(script->flags & NGX_ELECTRUMX_QUEUED)) {
+        ngx_electrumx_script_free(&subs->table, i);
+    }
 }
 
 
@@ -672,13 +728,7 @@ ngx_electrumx_subs_remove(ngx_electrumx_session_t *s, const u_char *hash)
     }
 
     ngx_electrumx_sub_free(&subs->table, k);
-
-    if (ngx_electrumx_script(&subs->table, i)->subs == 0
-        && !(ngx_electrumx_script(&subs->table, i)->flags
-             & NGX_ELECTRUMX_QUEUED))
-    {
-        ngx_electrumx_script_free(&subs->table, i);
-    }
+    ngx_electrumx_subs_release(subs, i);
 
     return 1;
 }
@@ -687,9 +737,8 @@ ngx_electrumx_subs_remove(ngx_electrumx_session_t *s, const u_char *hash)
 void
 ngx_electrumx_subs_closed(ngx_electrumx_session_t *s)
 {
-    uint32_t                 i, k;
-    ngx_electrumx_subs_t    *subs;
-    ngx_electrumx_script_t  *script;
+    uint32_t               i, k;
+    ngx_electrumx_subs_t  *subs;
 
     s->headers_sub = 0;
 
@@ -706,12 +755,7 @@ ngx_electrumx_subs_closed(ngx_electrumx_session_t *s)
         i = ngx_electrumx_sub(&subs->table, k)->script;
 
         ngx_electrumx_sub_free(&subs->table, k);
-
-        script = ngx_electrumx_script(&subs->table, i);
-
-        if (script->subs == 0 && !(script->flags & NGX_ELECTRUMX_QUEUED)) {
-            ngx_electrumx_script_free(&subs->table, i);
-        }
+        ngx_electrumx_subs_release(subs, i);
     }
 
     if (subs->table.scripts.n == 0) {

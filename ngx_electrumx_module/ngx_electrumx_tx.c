@@ -10,6 +10,8 @@
 
 static ngx_int_t ngx_electrumx_tx_ask(ngx_electrumx_req_t *r,
     const u_char *txid, const struct exi_txpos *pos, ngx_uint_t verbose);
+static ngx_int_t ngx_electrumx_tx_first(ngx_electrumx_req_t *r,
+    const struct exi_txid *txid);
 static ngx_int_t ngx_electrumx_tx_not_in(ngx_electrumx_req_t *r,
     uint64_t height);
 static ngx_int_t ngx_electrumx_tx_branch(ngx_electrumx_req_t *r,
@@ -118,53 +120,34 @@ ngx_int_t
 ngx_electrumx_tx_get_merkle(ngx_electrumx_req_t *r)
 {
     int               rc;
-    uint32_t          height, at;
-    uint64_t          wanted;
+    uint32_t          height, pos;
     struct exi_jw    *jw;
-    struct exi_txid   txid, other;
-    struct exi_txpos  pos;
+    struct exi_txid   txid;
+    struct exi_txpos  found;
 
     ngx_memcpy(txid.b, r->args[0].hash, EXI_HASH_LEN);
 
-    rc = exi_tx_find(r->view, &txid, &pos);
+    rc = exi_tx_find(r->view, &txid, &found);
 
-    if (rc != EXI_OK && rc != EXI_ENOTFOUND) {
+    if (rc == EXI_ENOTFOUND || (rc == EXI_OK && !found.confirmed)) {
+        return ngx_electrumx_tx_not_in(r, r->args[1].num);
+    }
+
+    if (rc != EXI_OK) {
         return ngx_electrumx_fail_exi(r, rc, "transaction");
     }
 
-    wanted = r->args[1].num;
+    height = (uint32_t) found.height;
+    pos = found.pos;
 
-    if (r->args[1].value == NULL && rc == EXI_OK) {
-        wanted = (uint64_t) pos.height;
-    }
+    if (r->args[1].value && r->args[1].num != height) {
 
-    if (rc != EXI_OK || !pos.confirmed) {
-        return ngx_electrumx_tx_not_in(r, wanted);
-    }
-
-    height = (uint32_t) pos.height;
-    at = pos.pos;
-
-    if (wanted != height) {
-
-        /* the first of two coinbases with the same txid */
-
-        if (wanted > exi_view_state(r->view)->tip_height) {
-            return ngx_electrumx_tx_not_in(r, wanted);
+        if (ngx_electrumx_tx_first(r, &txid) != NGX_OK) {
+            return NGX_ERROR;
         }
 
-        height = (uint32_t) wanted;
-        at = 0;
-
-        rc = exi_block_txid(r->view, height, 0, &other);
-
-        if (rc != EXI_OK) {
-            return ngx_electrumx_fail_exi(r, rc, "block");
-        }
-
-        if (ngx_memcmp(other.b, txid.b, EXI_HASH_LEN) != 0) {
-            return ngx_electrumx_tx_not_in(r, wanted);
-        }
+        height = (uint32_t) r->args[1].num;
+        pos = 0;
     }
 
     jw = &r->out->jw;
@@ -173,13 +156,43 @@ ngx_electrumx_tx_get_merkle(ngx_electrumx_req_t *r)
     exi_jw_u64(jw, height);
     exi_jw_lit(jw, ",\"merkle\":");
 
-    if (ngx_electrumx_tx_branch(r, height, at) != NGX_OK) {
+    if (ngx_electrumx_tx_branch(r, height, pos) != NGX_OK) {
         return NGX_ERROR;
     }
 
     exi_jw_lit(jw, ",\"pos\":");
-    exi_jw_u64(jw, at);
+    exi_jw_u64(jw, pos);
     exi_jw_char(jw, '}');
+
+    return NGX_OK;
+}
+
+
+/* Whether it is the coinbase of the block asked for, too: in two cases a later
+   coinbase has the same txid. */
+
+static ngx_int_t
+ngx_electrumx_tx_first(ngx_electrumx_req_t *r, const struct exi_txid *txid)
+{
+    int              rc;
+    uint64_t         height;
+    struct exi_txid  first;
+
+    height = r->args[1].num;
+
+    if (height > exi_view_state(r->view)->tip_height) {
+        return ngx_electrumx_tx_not_in(r, height);
+    }
+
+    rc = exi_block_txid(r->view, (uint32_t) height, 0, &first);
+
+    if (rc != EXI_OK) {
+        return ngx_electrumx_fail_exi(r, rc, "block");
+    }
+
+    if (ngx_memcmp(first.b, txid->b, EXI_HASH_LEN) != 0) {
+        return ngx_electrumx_tx_not_in(r, height);
+    }
 
     return NGX_OK;
 }

@@ -218,10 +218,27 @@ sub waiting {
     is(scalar(grep { !$_->{error} && $_->{result} == -1 } @$many), 20,
         'more than may be under way');
     is(scalar(keys %{ { map { $_->{id} => 1 } @$many } }), 20, 'each once');
-    my @a = $c->pipeline(map { ['blockchain.estimatefee', $_] } 1 .. 40);
-    is(scalar(grep { !$_->{error} || $_->{error}{code} == -102 } @a), 40,
-        'many requests at once');
-    is(scalar(grep { !$_->{error} } @a[0 .. 19]), 20, 'most are answered');
+    my @a = $c->pipeline(map { ['blockchain.estimatefee', $_] } 1 .. 400);
+    is(scalar(grep { !$_->{error} } @a), 400, 'many requests at once');
+    my $pad = 'x' x 7000;
+    @a = map { $c->send_request('blockchain.estimatefee', [2, $_ . $pad]);
+        } 1 .. 3;
+    is($c->answer($_)->{error}{code}, 1, 'a long mode') for @a;
+    my $indexer = $t->proc('indexer');
+    $indexer->signal('STOP');
+    for my $n (1 .. 400) {
+        $c->send_text(qq([{"id":"$n",$PING},{"id":"$pad",${fee}[7]}]));
+    }
+    my %n;
+    for my $got (1 .. 400) {
+        $indexer->signal('CONT') if $got == 200;
+        $n{ $_->{id} eq $pad ? $_->{error}{code} // 'ok' : 'ping' }++
+            for @{ $c->read_message };
+    }
+    is($n{ping}, 400, 'batches that hold much: all are answered');
+    cmp_ok($n{ok} // 0, '>', 10, 'calls too');
+    cmp_ok($n{-102} // 0, '>', 10, 'until it is too much')
+        or diag explain \%n;
     my $text = raw(qq([{$PING},{${fee}[4]}]) . "\n" . qq({"id":5,$PING}));
     is($text, null(5), 'only notifications');
 }
