@@ -56,7 +56,10 @@ sub bad {
 sub block { return "electrumx main { data $data; @_ }" }
 
 sub stream { return "stream { server { listen 127.0.0.1:1; @_ } }" }
-sub http   { return "http { $tmp server { listen 127.0.0.1:1; @_ } }" }
+
+sub http {
+    return "http { access_log off; $tmp server { listen 127.0.0.1:1; @_ } }";
+}
 
 sub accepted {
     good('a block alone', block());

@@ -16,7 +16,7 @@ my $t = ElectrumX::Test->new(needs => [qw(nginx openssl tls)]);
 $t->write_file('banner', $BANNER);
 my $banner = 'banner ' . $t->path('banner') . ';';
 my @all = qw(tcp tls ws wss);
-my $asan = $t->build =~ /asan/;
+my $asan = `${\ ElectrumX::Test::nginx_program()} -V 2>&1` =~ /fsanitize/;
 
 start("max_request 64k; max_queue 64k; $banner");
 subtest 'pipelining' => \&pipelining;
