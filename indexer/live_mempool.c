@@ -257,8 +257,8 @@ live_mempool_add(struct live *l, const uint8_t *raw, size_t rawlen,
     if (l->txn == NULL) {
         return EXI_EAPI;
     }
-    rc = exi_tx_parse(&tx, raw, rawlen);
-    if (rc || tx.size != rawlen || tx.coinbase || tx.nin == 0) {
+    rc = exi_tx_parse_whole(&tx, raw, rawlen);
+    if (rc || tx.coinbase) {
         return EXI_EFORMAT;
     }
     exi_tx_id(&txid, &tx);

@@ -76,7 +76,7 @@ live_tx_parsed(struct live *l, uint64_t id, struct exi_tx *tx)
 
     exi_put_be64(key, id);
     rc = live_get(l, LIVE_RAW, key, sizeof key, &val);
-    return rc ? rc : exi_tx_parse(tx, val.mv_data, val.mv_size);
+    return rc ? rc : exi_tx_parse_whole(tx, val.mv_data, val.mv_size);
 }
 
 int

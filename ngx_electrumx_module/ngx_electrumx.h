@@ -71,10 +71,10 @@ struct ngx_electrumx_index_s {
     struct exi_store          *store;
     struct exi_view           *view;
     ngx_electrumx_indexer_t   *indexer;
-    ngx_electrumx_subs_t      *subs;           /* of ngx_electrumx_subscribe.c */
+    ngx_electrumx_subs_t      *subs;           /* ngx_electrumx_subscribe.c's */
     ngx_event_t                timer;          /* refresh, reconnect: 1s,
                                                   cancelable */
-    ngx_queue_t                sessions;       /* ngx_electrumx_session_t.queue */
+    ngx_queue_t                sessions;       /* by their member queue */
     ngx_str_t                  state;          /* JSON of the indexer's last `S`
                                                   frame, or empty */
 
