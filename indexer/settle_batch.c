@@ -559,11 +559,12 @@ size_t
 settle_batch_bytes(const struct settle *s)
 {
     const struct settle_batch *b = &s->batch;
-    size_t held =
-        b->nblocks * (EXI_HEADER_LEN + 12) + b->nhmerkle * sizeof(*b->hmerkle)
-        + b->ntx * (sizeof(*b->txids) + 8) + b->nslots * sizeof(*b->slots)
-        + b->nout * sizeof(*b->outs) + b->nhist * sizeof(*b->hist)
-        + b->ndel * sizeof(*b->dels) + b->nspend * sizeof(*b->spends);
+    size_t held = (size_t) b->nblocks * (EXI_HEADER_LEN + 12)
+                  + b->nhmerkle * sizeof(*b->hmerkle)
+                  + b->ntx * (sizeof(*b->txids) + 8)
+                  + b->nslots * sizeof(*b->slots) + b->nout * sizeof(*b->outs)
+                  + b->nhist * sizeof(*b->hist) + b->ndel * sizeof(*b->dels)
+                  + b->nspend * sizeof(*b->spends);
     size_t peak = b->ntx * 100 + b->nhist * (sizeof(*b->hist) + 100)
                   + b->nout * 200 + b->ndel * 150 + b->nspend * 60;
 

@@ -324,6 +324,49 @@ copy_index(const char *from, const char *to, const struct flat_counts *counts,
 }
 
 /*
+ * Leases and removal.
+ */
+
+/* Descriptor of the lease, or -1 (errno). */
+static int
+lease_open(const struct settle *s, uint64_t number)
+{
+    char path[FS_PATH_MAX];
+
+    if (gen_path(path, s, number, "/lease") != EXI_OK) {
+        return -1;
+    }
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Removes a generation that nobody holds; false: it is still there. */
+static bool
+remove_generation(const struct settle *s, uint64_t number)
+{
+    char path[FS_PATH_MAX], dead[FS_PATH_MAX];
+    int fd = lease_open(s, number);
+    bool gone = false;
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        close(fd);
+        return false;
+    }
+    if (gen_path(path, s, number, "") == EXI_OK
+        && fs_path(dead, "%s/generations/dead.%010" PRIu64, s->dir, number)
+               == EXI_OK) {
+        gone = rename(path, dead) == 0 || errno == ENOENT;
+    }
+    /* From here on a reader sees that the name is gone. */
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (gone && fs_remove_tree(dead) != EXI_OK) {
+        log_warn("settle", "%s: %s", dead, strerror(errno));
+    }
+    return gone;
+}
+
+/*
  * Publish.
  */
 
@@ -385,6 +428,8 @@ make_generation(struct settle *s, const char *tmp, const struct settle_gen *g)
 
     if (rc == EXI_OK) {
         rc = fs_remove_tree(tmp);
+        /* Of a try that failed after its rename. */
+        remove_generation(s, g->g.number);
     }
     if (rc == EXI_OK) {
         rc = flush(s);
@@ -419,6 +464,8 @@ publish_new(struct settle *s, const struct settle_gen *g)
     if (rc != EXI_OK) {
         log_error("settle", "generation %s: %s", to, strerror(errno));
         fs_remove_tree(tmp);
+        /* Renamed, but not surely durable: not published. */
+        remove_generation(s, g->g.number);
         return rc == EXI_ENOTFOUND ? EXI_EIO : rc;
     }
     return EXI_OK;
@@ -475,18 +522,6 @@ settle_publish(struct settle *s, struct exi_live_gen *gen)
 /*
  * Prune.
  */
-
-/* Descriptor of the lease, or -1 (errno). */
-static int
-lease_open(const struct settle *s, uint64_t number)
-{
-    char path[FS_PATH_MAX];
-
-    if (gen_path(path, s, number, "/lease") != EXI_OK) {
-        return -1;
-    }
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
 
 bool
 settle_leased(const struct settle *s, uint64_t number)
@@ -557,33 +592,6 @@ mark_kept(struct settle *s, bool *kept)
             kept[next] = true;
         }
     }
-}
-
-/* Removes a generation that nobody holds; false: it is still there. */
-static bool
-remove_generation(const struct settle *s, uint64_t number)
-{
-    char path[FS_PATH_MAX], dead[FS_PATH_MAX];
-    int fd = lease_open(s, number);
-    bool gone = false;
-
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        close(fd);
-        return false;
-    }
-    if (gen_path(path, s, number, "") == EXI_OK
-        && fs_path(dead, "%s/generations/dead.%010" PRIu64, s->dir, number)
-               == EXI_OK) {
-        gone = rename(path, dead) == 0 || errno == ENOENT;
-    }
-    /* From here on a reader sees that the name is gone. */
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (gone && fs_remove_tree(dead) != EXI_OK) {
-        log_warn("settle", "%s: %s", dead, strerror(errno));
-    }
-    return gone;
 }
 
 void

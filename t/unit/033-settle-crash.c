@@ -355,7 +355,7 @@ test_kill_times(void)
         if (pid == 0) {
             _exit(work(data, BLOCKS - 1) == EXI_OK ? 0 : 1);
         }
-        usleep((useconds_t) rnd_below(60000));
+        usleep((useconds_t) rnd_below(8000));
         kill(pid, SIGKILL);
         waitpid(pid, &status, 0);
         kills += WIFSIGNALED(status);
