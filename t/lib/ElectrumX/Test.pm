@@ -352,7 +352,7 @@ sub nginx_conf {
         module_path();
     my $user = $o{user} // ($> == 0 ? 'root' : '');
     my $cert = $self->certificate;
-    return "${load}daemon off;\nmaster_process on;\n"
+    return "${load}master_process on;\n"
         . ($user ? "user $user;\n" : '')
         . "worker_processes " . ($o{workers} || 1) . ";\n"
         . "pid $self->{dir}/nginx.pid;\n"
@@ -422,8 +422,9 @@ sub start_nginx {
     my ($self, %o) = @_;
     $self->write_file('nginx.conf', $o{conf} || $self->nginx_conf(%o));
     mkdir $self->path('static');
+    # With -g, as nginx copies a null pointer without (a report of UBSan).
     my $p = $self->start('nginx', death => 'TERM', env => { $self->san_env },
-        cmd => [nginx_program(), '-p', $self->{dir}, '-e',
+        cmd => [nginx_program(), '-g', 'daemon off;', '-p', $self->{dir}, '-e',
             $self->path('nginx-error.log'), '-c', $self->path('nginx.conf')]);
     $self->wait_for(
         sub {
