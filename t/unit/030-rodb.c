@@ -501,6 +501,31 @@ test_writer(void)
     settle_db_close(NULL);
 }
 
+/*
+ * A log to be replayed, and foreign tables under the numbers that are taken
+ * next, as links to inodes that others may read: those must not be truncated.
+ */
+static void
+test_stray_tables(void)
+{
+    struct settle_db *db;
+    struct stat st;
+    char path[300];
+
+    copy_apart("log", "stray");
+    snprintf(path, sizeof(path), "%s/foreign", dir);
+    shell("head -c 5000 /dev/zero >'%s'; for i in $(seq 1 60); do "
+          "ln '%s' '%s/stray/'$(printf %%06d $i).ldb; done",
+          path, path, dir);
+    db = open_writer("stray", 0);
+    ok(db != NULL, "opens");
+    is_int(settle_db_flush(db, err, sizeof(err)), EXI_OK, "flush");
+    settle_db_close(db);
+    is_int(stat(path, &st), 0, "the foreign inode is there");
+    is_int(st.st_size, 5000, "and as it was");
+    reads_clean("stray", 1000, 0, "replayed");
+}
+
 int
 main(void)
 {
@@ -519,6 +544,7 @@ main(void)
     subtest("damage", test_damage);
     subtest("missing and abandoned files", test_missing);
     subtest("writer", test_writer);
+    subtest("stray tables", test_stray_tables);
     shell("rm -rf -- '%s'", dir);
     return done_testing();
 }

@@ -133,41 +133,6 @@ test_fallback(void)
     settle_close(s);
 }
 
-/* A stray table under the number that LevelDB takes next is not overwritten:
- * another generation may name the same inode. */
-static void
-test_stray_table(void)
-{
-    const char *data = fresh();
-    struct settle *s = open_in(data, 1);
-    uint64_t g20 = go_to(s, &a, 20);
-    char cmd[2000], sum[2][100];
-    FILE *f;
-
-    snprintf(cmd, sizeof(cmd),
-             "cd '%s' && head -c 5000 /dev/urandom >stray && "
-             "for i in $(seq 1 60); do ln stray "
-             "db/$(printf %%06d $i).ldb 2>/dev/null; done; md5sum <stray",
-             gen_dir(data, g20));
-    for (int i = 0; i < 2; i++) {
-        f = popen(cmd, "r");
-        if (f == NULL || fgets(sum[i], sizeof(sum[i]), f) == NULL) {
-            diag("no sum");
-        }
-        pclose(f);
-        if (i == 0) {
-            is_int(settle_fallback(s, g20, why, sizeof(why)), EXI_OK,
-                   "fall back");
-            ok(gen_right(data, go_to(s, &b, 30), &b), "on");
-            ok(gen_right(data, go_to(s, &b, 40), &b), "and on");
-            snprintf(cmd, sizeof(cmd), "md5sum <'%s/stray'",
-                     gen_dir(data, g20));
-        }
-    }
-    is_str(sum[1], sum[0], "the stray inode is as it was");
-    settle_close(s);
-}
-
 /* Damaged generations are refused; the index stays what it was. */
 static void
 test_damaged(void)
@@ -407,7 +372,6 @@ main(void)
     cm_grow(&b, 41, seed + 2);
     subtest("killed while falling back", test_kills);
     subtest("fall back", test_fallback);
-    subtest("stray tables", test_stray_table);
     subtest("damaged generations", test_damaged);
     subtest("prune and leases", test_prune);
     subtest("kept for fallbacks", test_kept_depths);
