@@ -16,7 +16,7 @@ use JSON::PP ();
 use Time::HiRes qw(time);
 
 my $BLOCKS = 6;
-my $FLIPS = 12;
+my $FLIPS = $ENV{TEST_FLIPS} || 12;
 my $JSON = JSON::PP->new->canonical->allow_nonref;
 my $S = 'blockchain.scripthash';
 my $T = 'blockchain.transaction';

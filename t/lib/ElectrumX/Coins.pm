@@ -306,6 +306,8 @@ sub _outputs {
         $sum -= $value;
     }
     my @kinds = grep { !$NO_SPEND{$_} && !$NO_PAY{$_} } $self->kinds;
+    # Below 65 bytes a transaction is not relayed.
+    @kinds = grep { !/^(?:true|anchor)$/ } @kinds if !@out;
     return [@out, [$self->script($kinds[rand @kinds]), $sum]];
 }
 
