@@ -146,6 +146,9 @@ void exi_view_tidy(struct exi_store *s);
 /*
  * exi_store_gen.c
  */
+/* Shared flock on a lease.  EXI_ESTALE: it is about to be removed; EXI_EIO. */
+int exi_lease_flock(int fd) EXI_MUST_CHECK;
+
 /* Opens a listed generation; near (or NULL) is one to share segments with.
  * EXI_ESTALE: it is (being) removed. */
 int exi_gen_open(struct exi_store *s, const struct exi_live_gen *want,

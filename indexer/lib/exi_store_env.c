@@ -61,8 +61,8 @@ take_lease(struct exi_env *e, const char *path)
     if (e->lease_fd < 0) {
         return errno == ENOENT ? EXI_ESTALE : EXI_EIO;
     }
-    if (flock(e->lease_fd, LOCK_SH | LOCK_NB) != 0) {
-        return errno == EWOULDBLOCK ? EXI_ESTALE : EXI_EIO;
+    if (exi_lease_flock(e->lease_fd) != EXI_OK) {
+        return EXI_ESTALE;
     }
     if (fstat(e->lease_fd, &st) != 0) {
         return EXI_EIO;

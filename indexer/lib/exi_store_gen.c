@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MANIFEST_MAX 4096
@@ -37,6 +38,28 @@ gen_path(char out[PATH_MAX], const struct exi_store *s, uint64_t number,
     return n < 0 || n >= PATH_MAX ? EXI_EIO : EXI_OK;
 }
 
+/*
+ * The indexer holds the exclusive lock for some microseconds whenever it asks
+ * whether a lease is held, so a refusal is tried again before it is believed:
+ * who is refused for longer meets a directory that is being removed.
+ */
+int
+exi_lease_flock(int fd)
+{
+    const struct timespec pause = { 0, 100000 };
+
+    for (int i = 0; i < 20; i++) {
+        if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
+            return EXI_OK;
+        }
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return EXI_EIO;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return EXI_ESTALE;
+}
+
 static int
 take_lease(struct exi_gen *g, const char *path)
 {
@@ -44,10 +67,7 @@ take_lease(struct exi_gen *g, const char *path)
     if (g->lease_fd < 0) {
         return sys_err();
     }
-    if (flock(g->lease_fd, LOCK_SH | LOCK_NB) != 0) {
-        return errno == EWOULDBLOCK ? EXI_ESTALE : EXI_EIO;
-    }
-    return EXI_OK;
+    return exi_lease_flock(g->lease_fd);
 }
 
 /* Is the lease we hold still the one in the generation's place? */
