@@ -21,19 +21,8 @@
 /* longest piece that exi_jw asks for */
 #define NGX_ELECTRUMX_PIECE         4096
 
-/* With the sanitizer nothing is reused, so that it sees every late use. */
-
-#if defined(__SANITIZE_ADDRESS__)
-#define NGX_ELECTRUMX_KEEP          0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define NGX_ELECTRUMX_KEEP          0
-#endif
-#endif
-
-#ifndef NGX_ELECTRUMX_KEEP
-#define NGX_ELECTRUMX_KEEP          256
-#endif
+/* blocks of each size in the free lists */
+#define NGX_ELECTRUMX_BLOCKS        NGX_ELECTRUMX_KEEP(256)
 
 
 /* A buffer with its chain link; its bytes follow. */
@@ -122,7 +111,7 @@ ngx_electrumx_block_put(ngx_chain_t *cl)
     block = (ngx_electrumx_block_t *) cl;
     list = &ngx_electrumx_blocks[block->large];
 
-    if (list->n + 1 > NGX_ELECTRUMX_KEEP) {
+    if (list->n + 1 > NGX_ELECTRUMX_BLOCKS) {
         ngx_free(block);
         return;
     }
@@ -292,7 +281,7 @@ ngx_electrumx_out_drop(ngx_electrumx_out_t *out)
 {
     ngx_electrumx_blocks_put(out->first);
 
-    if (ngx_electrumx_out_free == NULL && NGX_ELECTRUMX_KEEP) {
+    if (ngx_electrumx_out_free == NULL && NGX_ELECTRUMX_BLOCKS) {
         ngx_electrumx_out_free = out;
         return;
     }

@@ -23,7 +23,7 @@
 #define NGX_ELECTRUMX_CLOSE_WAIT    2000    /* ms, for the client's end */
 #define NGX_ELECTRUMX_EOF_WAIT      35000   /* ms, for answers of the node */
 
-#define NGX_ELECTRUMX_KEEP_SESSIONS 64
+#define NGX_ELECTRUMX_SESSIONS      NGX_ELECTRUMX_KEEP(64)
 
 
 /* A session and its inside in one piece. */
@@ -214,7 +214,7 @@ ngx_electrumx_session_unref(ngx_electrumx_session_t *s)
 
     client = (ngx_electrumx_client_t *) s;
 
-    if (ngx_electrumx_nfree_clients >= NGX_ELECTRUMX_KEEP_SESSIONS) {
+    if (ngx_electrumx_nfree_clients + 1 > NGX_ELECTRUMX_SESSIONS) {
         ngx_free(client);
         return;
     }
@@ -542,11 +542,17 @@ ngx_electrumx_session_done(ngx_electrumx_session_t *s)
 
     } else if (io->eof) {
 
-        /* the client may wait for the rest of its answers */
+        /* only a plain TCP client can be half there, waiting for answers */
 
-        if (s->ncalls == 0) {
+        if (s->ncalls == 0 || s->framing == NGX_ELECTRUMX_WS) {
             return NGX_OK;
         }
+
+#if (NGX_SSL)
+        if (s->connection->ssl) {
+            return NGX_OK;
+        }
+#endif
 
         wait = NGX_ELECTRUMX_EOF_WAIT;
 

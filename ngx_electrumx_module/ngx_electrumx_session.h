@@ -12,6 +12,22 @@
 #include "ngx_electrumx_ws.h"
 
 
+/* How many pieces a free list keeps: with the sanitizer none, so that it sees
+   every late use. */
+
+#if defined(__SANITIZE_ADDRESS__)
+#define NGX_ELECTRUMX_KEEP(n)  0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NGX_ELECTRUMX_KEEP(n)  0
+#endif
+#endif
+
+#ifndef NGX_ELECTRUMX_KEEP
+#define NGX_ELECTRUMX_KEEP(n)  (n)
+#endif
+
+
 typedef struct {
     ngx_chain_t               *first;       /* unsent blocks */
     ngx_chain_t               *last;

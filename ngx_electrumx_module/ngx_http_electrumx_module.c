@@ -315,9 +315,12 @@ ngx_http_electrumx_refuse(ngx_http_request_t *r)
     ngx_str_set(&body, "This is a WebSocket endpoint (RFC 6455, version 13) "
                        "that speaks the Electrum protocol.\n");
 
-    if (ngx_http_electrumx_add_header(r, "Upgrade", &upgrade) != NGX_OK
-        || ngx_http_electrumx_add_header(r, "Connection", &connection)
-           != NGX_OK)
+    /* HTTP/2 knows neither */
+
+    if (r->http_version <= NGX_HTTP_VERSION_11
+        && (ngx_http_electrumx_add_header(r, "Upgrade", &upgrade) != NGX_OK
+            || ngx_http_electrumx_add_header(r, "Connection", &connection)
+               != NGX_OK))
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

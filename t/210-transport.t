@@ -36,6 +36,8 @@ subtest 'reload' => \&reload;
 start("idle_timeout 1500ms; send_timeout 1s; max_queue 64k; $banner");
 subtest 'idle timeout' => \&idle_timeout;
 subtest 'send timeout' => \&send_timeout;
+start('', main => 'worker_shutdown_timeout 1s;');
+subtest 'worker_shutdown_timeout' => \&shutdown_timeout;
 start('', tcp_listen => 'proxy_protocol');
 subtest 'PROXY protocol' => \&proxy_protocol;
 $t->done;
@@ -492,6 +494,19 @@ sub send_timeout {
     my $log = $t->read_file('nginx-error.log');
     my $n = () = $log =~ /client does not read/g;
     is($n, 4, 'and logged');
+}
+
+sub shutdown_timeout {
+    my @c = map { $t->client($all[$_ % 4]) } 0 .. 19;
+    $_->call('server.ping') for @c;
+    my ($old) = $t->worker_pids;
+    $t->reload_nginx;
+    my $start = time;
+    ended($_, 5) for @c;
+    cmp_ok(time - $start, '<', 3, 'ends the sessions');
+    $t->wait_for(sub { !grep { $_ == $old } $t->worker_pids }, 10,
+        'the old worker ends');
+    ok(1, 'and the worker');
 }
 
 sub proxy_protocol {
