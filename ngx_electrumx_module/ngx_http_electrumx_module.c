@@ -45,12 +45,17 @@ typedef struct {
 static ngx_int_t ngx_http_electrumx_handler(ngx_http_request_t *r);
 static void ngx_http_electrumx_read_head(ngx_http_request_t *r,
     ngx_http_electrumx_head_t *head);
+static void ngx_http_electrumx_read_line(ngx_table_elt_t *h,
+    ngx_http_electrumx_head_t *head);
+static ngx_uint_t ngx_http_electrumx_is(ngx_table_elt_t *h, const char *name);
 static ngx_uint_t ngx_http_electrumx_has_token(ngx_str_t *list,
     const char *token);
 static ngx_int_t ngx_http_electrumx_check_key(ngx_str_t *key);
 static ngx_int_t ngx_http_electrumx_refuse(ngx_http_request_t *r);
 static ngx_int_t ngx_http_electrumx_accept(ngx_http_request_t *r,
     ngx_str_t *key);
+static ngx_int_t ngx_http_electrumx_accept_value(ngx_http_request_t *r,
+    ngx_str_t *key, ngx_str_t *value);
 static ngx_int_t ngx_http_electrumx_add_header(ngx_http_request_t *r,
     const char *name, ngx_str_t *value);
 static void ngx_http_electrumx_cleanup(void *data);
@@ -185,59 +190,51 @@ ngx_http_electrumx_read_head(ngx_http_request_t *r,
 
     ngx_memzero(head, sizeof(ngx_http_electrumx_head_t));
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
 
-    for (i = 0; /* void */ ; i++) {
+        h = part->elts;
 
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
-        }
-
-        switch (h[i].key.len) {
-
-        case sizeof("Upgrade") - 1:
-            if (ngx_strcasecmp(h[i].key.data, (u_char *) "Upgrade") == 0
-                && ngx_http_electrumx_has_token(&h[i].value, "websocket"))
-            {
-                head->upgrade = 1;
-            }
-            break;
-
-        case sizeof("Connection") - 1:
-            if (ngx_strcasecmp(h[i].key.data, (u_char *) "Connection") == 0
-                && ngx_http_electrumx_has_token(&h[i].value, "upgrade"))
-            {
-                head->connection = 1;
-            }
-            break;
-
-        case sizeof("Sec-WebSocket-Key") - 1:
-            if (ngx_strcasecmp(h[i].key.data, (u_char *) "Sec-WebSocket-Key")
-                == 0)
-            {
-                head->key = h[i].value;
-                head->nkeys++;
-            }
-            break;
-
-        case sizeof("Sec-WebSocket-Version") - 1:
-            if (ngx_strcasecmp(h[i].key.data,
-                               (u_char *) "Sec-WebSocket-Version") == 0)
-            {
-                head->version = (h[i].value.len == 2
-                                 && h[i].value.data[0] == '1'
-                                 && h[i].value.data[1] == '3');
-            }
-            break;
+        for (i = 0; i < part->nelts; i++) {
+            ngx_http_electrumx_read_line(&h[i], head);
         }
     }
+}
+
+
+static void
+ngx_http_electrumx_read_line(ngx_table_elt_t *h,
+    ngx_http_electrumx_head_t *head)
+{
+    if (ngx_http_electrumx_is(h, "Upgrade")) {
+
+        if (ngx_http_electrumx_has_token(&h->value, "websocket")) {
+            head->upgrade = 1;
+        }
+
+    } else if (ngx_http_electrumx_is(h, "Connection")) {
+
+        if (ngx_http_electrumx_has_token(&h->value, "upgrade")) {
+            head->connection = 1;
+        }
+
+    } else if (ngx_http_electrumx_is(h, "Sec-WebSocket-Key")) {
+
+        head->key = h->value;
+        head->nkeys++;
+
+    } else if (ngx_http_electrumx_is(h, "Sec-WebSocket-Version")) {
+
+        head->version = (h->value.len == 2
+                         && ngx_strncmp(h->value.data, "13", 2) == 0);
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_electrumx_is(ngx_table_elt_t *h, const char *name)
+{
+    return h->key.len == ngx_strlen(name)
+           && ngx_strncasecmp(h->key.data, (u_char *) name, h->key.len) == 0;
 }
 
 
@@ -334,10 +331,8 @@ ngx_http_electrumx_refuse(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_electrumx_accept(ngx_http_request_t *r, ngx_str_t *key)
 {
-    u_char                     hash[20];
     ngx_int_t                  rc;
-    ngx_str_t                  upgrade, sum, accept;
-    ngx_sha1_t                 sha1;
+    ngx_str_t                  upgrade, accept;
     ngx_http_cleanup_t        *cln;
     ngx_http_electrumx_ctx_t  *ctx;
 
@@ -357,23 +352,10 @@ ngx_http_electrumx_accept(ngx_http_request_t *r, ngx_str_t *key)
     cln->handler = ngx_http_electrumx_cleanup;
     ngx_http_set_ctx(r, ctx, ngx_http_electrumx_module);
 
-    ngx_sha1_init(&sha1);
-    ngx_sha1_update(&sha1, key->data, key->len);
-    ngx_sha1_update(&sha1, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", 36);
-    ngx_sha1_final(hash, &sha1);
-
-    sum.data = hash;
-    sum.len = sizeof(hash);
-
-    accept.data = ngx_pnalloc(r->pool, ngx_base64_encoded_length(sum.len));
-    if (accept.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    ngx_encode_base64(&accept, &sum);
     ngx_str_set(&upgrade, "websocket");
 
-    if (ngx_http_electrumx_add_header(r, "Upgrade", &upgrade) != NGX_OK
+    if (ngx_http_electrumx_accept_value(r, key, &accept) != NGX_OK
+        || ngx_http_electrumx_add_header(r, "Upgrade", &upgrade) != NGX_OK
         || ngx_http_electrumx_add_header(r, "Sec-WebSocket-Accept", &accept)
            != NGX_OK)
     {
@@ -401,6 +383,33 @@ ngx_http_electrumx_accept(ngx_http_request_t *r, ngx_str_t *key)
     ngx_http_electrumx_sent(r);
 
     return NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_electrumx_accept_value(ngx_http_request_t *r, ngx_str_t *key,
+    ngx_str_t *value)
+{
+    u_char      hash[20];
+    ngx_str_t   sum;
+    ngx_sha1_t  sha1;
+
+    ngx_sha1_init(&sha1);
+    ngx_sha1_update(&sha1, key->data, key->len);
+    ngx_sha1_update(&sha1, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", 36);
+    ngx_sha1_final(hash, &sha1);
+
+    sum.data = hash;
+    sum.len = sizeof(hash);
+
+    value->data = ngx_pnalloc(r->pool, ngx_base64_encoded_length(sum.len));
+    if (value->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_encode_base64(value, &sum);
+
+    return NGX_OK;
 }
 
 
