@@ -51,6 +51,7 @@ sub start_browser {
     my $page = 'http://127.0.0.1:' . $t->port('ws') . '/static/browser.html';
     mkdir $t->path('home');
     $t->start('chromium', env => { HOME => $t->path('home'),
+        TMPDIR => $t->dir,
         XDG_CONFIG_HOME => $t->path('home'), DBUS_SESSION_BUS_ADDRESS => '' },
         cmd => [qw(chromium --headless --no-sandbox --disable-gpu
             --disable-quic --no-first-run --disable-background-networking
