@@ -102,7 +102,7 @@ dep_flags = -MMD -MP
 # The nginx tree is copied, configured and built below build/.
 ngx = $(BUILD)/nginx-src
 ngx_makefile = $(ngx)/objs/Makefile
-ngx_includes = $(addprefix -isystem $(ngx)/,src/core src/event src/event/modules \
+ngx_includes = $(addprefix -isystem $(ngx)/,src/core src/event src/event/modules src/event/quic \
                src/os/unix objs)
 # No -Wwrite-strings: the list of modules that nginx generates breaks it.
 ngx_cc_opt = $(OPT) -fPIC $(harden) $(sanitize) -Wshadow -Wvla \
