@@ -38,7 +38,11 @@ subtest 'idle timeout' => \&idle_timeout;
 subtest 'send timeout' => \&send_timeout;
 start('', main => 'worker_shutdown_timeout 1s;');
 subtest 'worker_shutdown_timeout' => \&shutdown_timeout;
-start('', tcp_listen => 'proxy_protocol');
+start('', tcp_listen => 'proxy_protocol', ws_listen => 'sndbuf=4k',
+    wss_listen => 'sndbuf=4k', http => 'client_header_buffer_size 64k;',
+    server => 'location = /large { electrumx_pass main; add_header X-Pad '
+        . 'x' x 3000 . ' always; }');
+subtest 'an upgrade that has to wait' => \&blocked_upgrade;
 subtest 'PROXY protocol' => \&proxy_protocol;
 $t->done;
 
@@ -494,6 +498,39 @@ sub send_timeout {
     my $log = $t->read_file('nginx-error.log');
     my $n = () = $log =~ /client does not read/g;
     is($n, 4, 'and logged');
+}
+
+# Pipelined requests that are not read fill the buffers; one more, and the
+# answer to the upgrade has to wait.  Requests of a length that keeps nginx's
+# own parser at aligned addresses.
+sub blocked_upgrade {
+    my $get = "GET /?" . 'x' x 19 . " HTTP/1.1\r\nHost: x\r\n\r\n";
+    my %o = (no_upgrade => 1, rcvbuf => 2048, timeout => 20,
+        path => '/large');
+    for my $transport (qw(ws wss)) {
+        my $served = sub { () = $t->read_file('nginx-access.log') =~ /\n/g };
+        my $before = $served->();
+        my $c = $t->client($transport, %o);
+        syswrite $c->{sock}, $get x 500;
+        sleep(0.3);
+        my $full = $served->() - $before;
+        $c->abort;
+        diag("$transport: $full answers fill the buffers");
+        for my $n (map { $full + $_ } -2 .. 3) {
+            $c = $t->client($transport, %o);
+            $c->send_raw($get x $n . $c->{ws}->handshake . $c->framed(ping(8)));
+            sleep(0.2);
+            my $in = '';
+            while ($in !~ /"id":\s*8/) {
+                my $more = $c->read_raw(5);
+                last if !length $more;
+                $in .= $more;
+            }
+            is(join('', $in =~ m{^HTTP/1\.1 (\d+)}mg), '426' x $n . '101',
+                "$transport: an upgrade behind $n answers");
+            like($in, qr/"id":\s*8/, "$transport: is done");
+        }
+    }
 }
 
 sub shutdown_timeout {
