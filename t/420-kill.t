@@ -63,7 +63,7 @@ sub kill_in_sync {
         if ($round % 3 == 1) {    # a new one: surely in the middle
             $t->wait_for(sub { (($t->status || {})->{state} // '')
                 =~ /syncing|ready/ }, 10, 'syncing');
-            $wait = rand $whole / 4;
+            $wait = $round == 1 ? 0 : rand $whole / 4;
         }
         sleep $wait;
         my $state = ($t->status || {})->{state} // 'none';
