@@ -504,14 +504,14 @@ sub send_timeout {
 # answer to the upgrade has to wait.  Requests of a length that keeps nginx's
 # own parser at aligned addresses.
 sub blocked_upgrade {
-    my $get = "GET /?" . 'x' x 19 . " HTTP/1.1\r\nHost: x\r\n\r\n";
-    my %o = (no_upgrade => 1, rcvbuf => 2048, timeout => 20,
+    my $get = "GET /?" . 'x' x 20 . " HTTP/1.1\r\nHost: x\r\n\r\n";
+    my %o = (no_upgrade => 1, rcvbuf => 20000, timeout => 20,
         path => '/large');
     for my $transport (qw(ws wss)) {
         my $served = sub { () = $t->read_file('nginx-access.log') =~ /\n/g };
         my $before = $served->();
         my $c = $t->client($transport, %o);
-        syswrite $c->{sock}, $get x 500;
+        syswrite $c->{sock}, $get x 1200;
         sleep(0.3);
         my $full = $served->() - $before;
         $c->abort;
