@@ -94,8 +94,9 @@ typedef enum {
 
 
 /*
- * One client.  Allocated by ngx_electrumx_session_create() from the
- * connection's pool; lives until its reference count is zero.
+ * One client.  Made by ngx_electrumx_session_create(), of the worker's free
+ * list and not of a pool, because it may outlive its connection: it lives until
+ * its reference count is zero.
  */
 
 struct ngx_electrumx_session_s {
