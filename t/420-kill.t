@@ -48,7 +48,7 @@ sub compare {
 # How long a whole sync takes here, then kills within that time, each time
 # in the directory the last one left, now and then in a new one.
 sub kill_in_sync {
-    my %slow = $node->slow_conf(4);
+    my %slow = $node->slow_conf(12);
     my $start = time;
     $t->start_indexer(%conf, %slow);
     $t->wait_ready($node->height, 60);
@@ -59,11 +59,11 @@ sub kill_in_sync {
     for my $round (1 .. $SYNC_KILLS) {
         fresh() if $round % 3 == 1;
         my $p = $t->start_indexer(%conf, %slow);
-        my $wait = rand $whole;
+        my $wait = rand $whole / 2;
         if ($round % 3 == 1) {    # a new one: surely in the middle
             $t->wait_for(sub { (($t->status || {})->{state} // '')
                 =~ /syncing|ready/ }, 10, 'syncing');
-            $wait = $round == 1 ? 0 : rand $whole / 4;
+            $wait = $round == 1 ? 0 : rand $whole / 8;
         }
         sleep $wait;
         my $state = ($t->status || {})->{state} // 'none';
