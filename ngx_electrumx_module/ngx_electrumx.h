@@ -34,7 +34,7 @@
 /* protocol versions as numbers: 1.4.2 is 10402 */
 #define NGX_ELECTRUMX_V(a, b, c)     ((a) * 10000 + (b) * 100 + (c))
 #define NGX_ELECTRUMX_PROTOCOL_MIN   NGX_ELECTRUMX_V(1, 4, 0)
-#define NGX_ELECTRUMX_PROTOCOL_MAX   NGX_ELECTRUMX_V(1, 6, 0)
+#define NGX_ELECTRUMX_PROTOCOL_MAX   NGX_ELECTRUMX_V(1, 7, 0)
 
 
 typedef struct ngx_electrumx_index_s     ngx_electrumx_index_t;
@@ -85,6 +85,15 @@ struct ngx_electrumx_index_s {
     uint64_t                   errors;
     uint64_t                   notifications;
 };
+
+
+/* how a subscription names its script */
+
+typedef enum {
+    NGX_ELECTRUMX_BY_HASH = 0,
+    NGX_ELECTRUMX_BY_SCRIPT,
+    NGX_ELECTRUMX_BY_ADDRESS
+} ngx_electrumx_by_e;
 
 
 typedef enum {

@@ -4,6 +4,7 @@
 
 #include "ngx_electrumx_args.h"
 #include "exi_hex.h"
+#include "exi_script.h"
 
 #include <stdio.h>
 
@@ -16,6 +17,10 @@ static ngx_int_t ngx_electrumx_args_named(const ngx_electrumx_param_t *param,
     char *why, size_t whylen);
 static const char *ngx_electrumx_arg(ngx_electrumx_arg_type_e type,
     ngx_electrumx_json_t *v, ngx_electrumx_arg_t *arg);
+static ngx_uint_t ngx_electrumx_arg_named(ngx_electrumx_json_t *v,
+    const ngx_electrumx_param_t *param);
+static const char *ngx_electrumx_arg_script(ngx_electrumx_json_t *v,
+    ngx_electrumx_arg_t *arg);
 static const char *ngx_electrumx_arg_uint(ngx_electrumx_json_t *v,
     ngx_electrumx_arg_t *arg);
 static const char *ngx_electrumx_arg_bool(ngx_electrumx_json_t *v,
@@ -130,9 +135,7 @@ ngx_electrumx_args_named(const ngx_electrumx_param_t *param,
     for (i = 0; i < params->n; i++) {
 
         for (k = 0; param[k].name; k++) {
-            if (ngx_electrumx_json_is(v, param[k].name,
-                                      ngx_strlen(param[k].name)))
-            {
+            if (ngx_electrumx_arg_named(v, &param[k])) {
                 args[k].value = v + 1;
                 break;
             }
@@ -150,6 +153,17 @@ ngx_electrumx_args_named(const ngx_electrumx_param_t *param,
     }
 
     return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_electrumx_arg_named(ngx_electrumx_json_t *v,
+    const ngx_electrumx_param_t *param)
+{
+    return ngx_electrumx_json_is(v, param->name, ngx_strlen(param->name))
+           || (param->alias
+               && ngx_electrumx_json_is(v, param->alias,
+                                        ngx_strlen(param->alias)));
 }
 
 
@@ -177,6 +191,21 @@ ngx_electrumx_arg(ngx_electrumx_arg_type_e type, ngx_electrumx_json_t *v,
 
         return NULL;
 
+    case NGX_ELECTRUMX_ARG_SCRIPT:
+        return ngx_electrumx_arg_script(v, arg);
+
+    case NGX_ELECTRUMX_ARG_END:
+        if (v->len == 2 && ngx_strncmp(v->start, "-1", 2) == 0
+            && (v->type == NGX_ELECTRUMX_JSON_NUMBER
+                || v->type == NGX_ELECTRUMX_JSON_STRING))
+        {
+            arg->num = UINT64_MAX;
+            return NULL;
+        }
+
+        return ngx_electrumx_arg_uint(v, arg)
+               ? "a non-negative integer or -1 expected" : NULL;
+
     case NGX_ELECTRUMX_ARG_UINT:
         return ngx_electrumx_arg_uint(v, arg);
 
@@ -198,6 +227,29 @@ ngx_electrumx_arg(ngx_electrumx_arg_type_e type, ngx_electrumx_json_t *v,
     }
 
     return "not supported";
+}
+
+
+/* Decoded in place: a byte is written where its two digits were read. */
+
+static const char *
+ngx_electrumx_arg_script(ngx_electrumx_json_t *v, ngx_electrumx_arg_t *arg)
+{
+    struct exi_shash  hash;
+
+    if (v->type != NGX_ELECTRUMX_JSON_STRING
+        || exi_unhex(v->start, (char *) v->start, v->len) != EXI_OK)
+    {
+        return "a script in hex digits expected";
+    }
+
+    v->len /= 2;
+    arg->str.len = v->len;
+
+    exi_script_hash(&hash, v->start, v->len);
+    ngx_memcpy(arg->hash, hash.b, EXI_HASH_LEN);
+
+    return NULL;
 }
 
 

@@ -16,7 +16,9 @@
 
 typedef enum {
     NGX_ELECTRUMX_ARG_HASH = 0,   /* 64 hex digits, display order */
+    NGX_ELECTRUMX_ARG_SCRIPT,     /* scriptPubKey in hex, may be empty */
     NGX_ELECTRUMX_ARG_UINT,       /* integer >= 0, a string of digits, too */
+    NGX_ELECTRUMX_ARG_END,        /* the same, or -1: UINT64_MAX */
     NGX_ELECTRUMX_ARG_BOOL,       /* true, false, 1, 0 */
     NGX_ELECTRUMX_ARG_STRING,
     NGX_ELECTRUMX_ARG_HEX,        /* hex digits, an even number, at least 2 */
@@ -31,15 +33,18 @@ typedef struct {
     const char                *name;
     ngx_electrumx_arg_type_e   type;
     ngx_uint_t                 optional;
-    uint64_t                   value;         /* default of UINT and BOOL */
+    uint64_t                   value;         /* default of UINT, END, BOOL */
+    const char                *alias;         /* another name, or NULL */
 } ngx_electrumx_param_t;
 
 
 typedef struct {
     ngx_electrumx_json_t      *value;         /* NULL: default */
-    uint64_t                   num;           /* UINT, BOOL */
-    ngx_str_t                  str;           /* HASH, STRING, HEX: the text */
-    u_char                     hash[EXI_HASH_LEN];  /* HASH, internal order */
+    uint64_t                   num;           /* UINT, END, BOOL */
+    ngx_str_t                  str;           /* HASH, STRING, HEX: the text;
+                                                 SCRIPT: its bytes */
+    u_char                     hash[EXI_HASH_LEN];  /* HASH: internal order;
+                                                       SCRIPT: its hash */
 } ngx_electrumx_arg_t;
 
 

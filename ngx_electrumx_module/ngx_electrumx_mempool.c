@@ -6,7 +6,8 @@
 #include "ngx_electrumx_rpc.h"
 
 
-#define NGX_ELECTRUMX_NINFO  3
+#define NGX_ELECTRUMX_NINFO    3
+#define NGX_ELECTRUMX_NRECENT  10             /* of mempool.recent */
 
 
 static ngx_int_t ngx_electrumx_fee_mode(ngx_electrumx_req_t *r,
@@ -266,6 +267,46 @@ ngx_electrumx_info_write(ngx_electrumx_req_t *r, u_char *json, size_t len)
     }
 
     exi_jw_char(jw, '}');
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_mempool_recent(ngx_electrumx_req_t *r)
+{
+    int                 rc;
+    size_t              i, n;
+    struct exi_jw      *jw;
+    struct exi_recent   recent[NGX_ELECTRUMX_NRECENT];
+
+    n = NGX_ELECTRUMX_NRECENT;
+
+    rc = exi_mempool_recent(r->view, recent, &n);
+
+    if (rc != EXI_OK) {
+        return ngx_electrumx_fail_exi(r, rc, "mempool");
+    }
+
+    jw = &r->out->jw;
+
+    exi_jw_char(jw, '[');
+
+    for (i = 0; i < n; i++) {
+        if (i) {
+            exi_jw_char(jw, ',');
+        }
+
+        exi_jw_lit(jw, "{\"txid\":");
+        exi_jw_hash(jw, recent[i].txid.b);
+        exi_jw_lit(jw, ",\"fee\":");
+        exi_jw_i64(jw, recent[i].fee_sat);
+        exi_jw_lit(jw, ",\"vsize\":");
+        exi_jw_u64(jw, recent[i].vsize);
+        exi_jw_char(jw, '}');
+    }
+
+    exi_jw_char(jw, ']');
 
     return NGX_OK;
 }

@@ -9,16 +9,18 @@
 #include "ngx_electrumx_rpc.h"
 
 
-#define NGX_ELECTRUMX_SLOTS  128              /* power of two, > 2 * methods */
+#define NGX_ELECTRUMX_SLOTS  256              /* power of two, > 2 * methods */
 
 #define V(a, b, c)           NGX_ELECTRUMX_V(a, b, c)
 
 #define required(name, type)                                                  \
-    { name, NGX_ELECTRUMX_ARG_ ## type, 0, 0 }
+    { name, NGX_ELECTRUMX_ARG_ ## type, 0, 0, NULL }
 #define optional(name, type, value)                                           \
-    { name, NGX_ELECTRUMX_ARG_ ## type, 1, value }
+    { name, NGX_ELECTRUMX_ARG_ ## type, 1, value, NULL }
 #define end                                                                   \
-    { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0 }
+    { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0, NULL }
+#define scriptpubkey                                                          \
+    { "scriptpubkey", NGX_ELECTRUMX_ARG_SCRIPT, 0, 0, "spk" }
 
 
 static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
@@ -41,28 +43,59 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     /* scripts */
 
     { ngx_string("blockchain.scripthash.get_balance"),
-      ngx_electrumx_get_balance, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      ngx_electrumx_get_balance, V(1, 1, 0), V(1, 7, 0),
+      NGX_ELECTRUMX_VIEW, 100,
       { required("scripthash", HASH), end } },
 
     { ngx_string("blockchain.scripthash.get_history"),
-      ngx_electrumx_get_history, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 100,
-      { required("scripthash", HASH), end } },
+      ngx_electrumx_get_history, V(1, 1, 0), V(1, 7, 0),
+      NGX_ELECTRUMX_VIEW, 100,
+      { required("scripthash", HASH), optional("from_height", UINT, 0),
+        optional("to_height", END, UINT64_MAX), end } },
 
     { ngx_string("blockchain.scripthash.get_mempool"),
-      ngx_electrumx_get_mempool, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      ngx_electrumx_get_mempool, V(1, 1, 0), V(1, 7, 0),
+      NGX_ELECTRUMX_VIEW, 100,
       { required("scripthash", HASH), end } },
 
     { ngx_string("blockchain.scripthash.listunspent"),
-      ngx_electrumx_listunspent, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      ngx_electrumx_listunspent, V(1, 1, 0), V(1, 7, 0),
+      NGX_ELECTRUMX_VIEW, 100,
       { required("scripthash", HASH), end } },
 
     { ngx_string("blockchain.scripthash.subscribe"),
-      ngx_electrumx_subscribe, V(1, 1, 0), 0, NGX_ELECTRUMX_VIEW, 20,
+      ngx_electrumx_subscribe, V(1, 1, 0), V(1, 7, 0),
+      NGX_ELECTRUMX_VIEW, 20,
       { required("scripthash", HASH), end } },
 
     { ngx_string("blockchain.scripthash.unsubscribe"),
-      ngx_electrumx_unsubscribe, V(1, 4, 2), 0, 0, 10,
+      ngx_electrumx_unsubscribe, V(1, 4, 2), V(1, 7, 0), 0, 10,
       { required("scripthash", HASH), end } },
+
+    { ngx_string("blockchain.scriptpubkey.get_balance"),
+      ngx_electrumx_get_balance, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { scriptpubkey, end } },
+
+    { ngx_string("blockchain.scriptpubkey.get_history"),
+      ngx_electrumx_spk_history, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { scriptpubkey, optional("from_height", UINT, 0),
+        optional("to_height", END, UINT64_MAX), end } },
+
+    { ngx_string("blockchain.scriptpubkey.get_mempool"),
+      ngx_electrumx_spk_mempool, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { scriptpubkey, end } },
+
+    { ngx_string("blockchain.scriptpubkey.listunspent"),
+      ngx_electrumx_spk_listunspent, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { scriptpubkey, end } },
+
+    { ngx_string("blockchain.scriptpubkey.subscribe"),
+      ngx_electrumx_spk_subscribe, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 20,
+      { scriptpubkey, end } },
+
+    { ngx_string("blockchain.scriptpubkey.unsubscribe"),
+      ngx_electrumx_spk_unsubscribe, V(1, 7, 0), 0, 0, 10,
+      { scriptpubkey, end } },
 
     /* transactions */
 
@@ -88,6 +121,10 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
       { required("height", UINT), required("tx_pos", UINT),
         optional("merkle", BOOL, 0), end } },
 
+    { ngx_string("blockchain.transaction.testmempoolaccept"),
+      ngx_electrumx_testmempoolaccept, V(1, 7, 0), 0, NGX_ELECTRUMX_NODE, 25,
+      { required("raw_txs", HEXES), end } },
+
     /* mempool and fees */
 
     { ngx_string("blockchain.estimatefee"),
@@ -106,6 +143,10 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
       ngx_electrumx_mempool_info, V(1, 6, 0), 0, NGX_ELECTRUMX_NODE, 100,
       { end } },
 
+    { ngx_string("mempool.recent"),
+      ngx_electrumx_mempool_recent, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
+      { end } },
+
     /* the server */
 
     { ngx_string("server.version"),
@@ -114,8 +155,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
         end } },
 
     { ngx_string("server.ping"),
-      ngx_electrumx_server_ping, V(1, 2, 0), 0, 0, 10,
-      { end } },
+      ngx_electrumx_server_ping, V(1, 2, 0), 0, NGX_ELECTRUMX_NOISE, 10,
+      { optional("pong_len", UINT, 0), optional("data", STRING, 0), end } },
 
     { ngx_string("server.banner"),
       ngx_electrumx_server_banner, V(1, 0, 0), 0, 0, 50,

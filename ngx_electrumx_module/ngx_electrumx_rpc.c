@@ -507,6 +507,10 @@ ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
                                    method->start);
     }
 
+    if ((r->method->flags & NGX_ELECTRUMX_NOISE) && r->id.len == 0) {
+        return NGX_OK;
+    }
+
     extra = (r->method->flags & NGX_ELECTRUMX_EXTRA)
             || r->session->protocol >= NGX_ELECTRUMX_V(1, 6, 0);
 

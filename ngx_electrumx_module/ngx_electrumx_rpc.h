@@ -24,6 +24,7 @@
 #define NGX_ELECTRUMX_BUSY              -102
 
 /* flags of a method */
+#define NGX_ELECTRUMX_NOISE             8     /* as a notification: ignored */
 #define NGX_ELECTRUMX_VIEW              1     /* reads the index: has a view */
 #define NGX_ELECTRUMX_NODE              2     /* may call the node */
 #define NGX_ELECTRUMX_EXTRA             4     /* superfluous arguments pass */
@@ -210,11 +211,19 @@ ngx_int_t ngx_electrumx_get_balance(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_get_history(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_get_mempool(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_listunspent(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_get_status(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_get_first_use(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_subscribe(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_unsubscribe(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_spk_history(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_spk_mempool(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_spk_listunspent(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_spk_subscribe(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_spk_unsubscribe(ngx_electrumx_req_t *r);
 
 ngx_int_t ngx_electrumx_broadcast(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_broadcast_package(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_testmempoolaccept(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_tx_get(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_tx_get_merkle(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_tx_id_from_pos(ngx_electrumx_req_t *r);
@@ -223,6 +232,7 @@ ngx_int_t ngx_electrumx_estimatefee(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_relayfee(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_fee_histogram(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_mempool_info(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_mempool_recent(ngx_electrumx_req_t *r);
 
 
 /* call */
@@ -271,17 +281,18 @@ void ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
     struct exi_view *view);
 
 /*
- * Subscribes the session to a script as spelled (64 digits, either case).
+ * Subscribes the session to a script as spelled: a hash (64 digits, either
+ * case) or an address (no character of it needs an escape in JSON).
  * *some false: the status is null.  EXI_ELIMIT: history too large, or
  * EXI_ENOMEM ...: not subscribed.
  */
 int ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
-    const ngx_str_t *spelling, const u_char *hash, u_char *status,
-    ngx_uint_t *some);
+    ngx_electrumx_by_e by, const ngx_str_t *spelling, const u_char *hash,
+    u_char *status, ngx_uint_t *some);
 
 /* Whether it was subscribed. */
 ngx_uint_t ngx_electrumx_subs_remove(ngx_electrumx_session_t *s,
-    const u_char *hash);
+    ngx_electrumx_by_e by, const u_char *hash);
 
 /* Forgets all subscriptions of a session. */
 void ngx_electrumx_subs_closed(ngx_electrumx_session_t *s);

@@ -1,13 +1,19 @@
 /*
- * blockchain.scripthash.*.
+ * blockchain.scripthash.* and blockchain.scriptpubkey.*: the first argument
+ * gives the hash in both; the answers of 1.7 are objects.
  */
 
 #include "ngx_electrumx_rpc.h"
 
 
+#define NGX_ELECTRUMX_FOUND  1                /* ends a query */
+
+
 typedef struct {
     struct exi_jw             *jw;
     ngx_uint_t                 n;
+    uint64_t                   from;          /* confirmed ones: heights */
+    uint64_t                   to;            /* from <= height < to */
 } ngx_electrumx_rows_t;
 
 
@@ -17,6 +23,15 @@ static int ngx_electrumx_history_row(void *ctx, const struct exi_hist *h);
 static int ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u);
 static ngx_int_t ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc,
     const char *what);
+static ngx_int_t ngx_electrumx_wrapped(ngx_electrumx_req_t *r,
+    ngx_int_t rc);
+static void ngx_electrumx_status(ngx_electrumx_req_t *r, const u_char *status,
+    ngx_uint_t some);
+static int ngx_electrumx_first_row(void *ctx, const struct exi_hist *h);
+static ngx_int_t ngx_electrumx_subscribe_by(ngx_electrumx_req_t *r,
+    ngx_electrumx_by_e by);
+static ngx_int_t ngx_electrumx_unsubscribe_by(ngx_electrumx_req_t *r,
+    ngx_electrumx_by_e by);
 
 
 static ngx_inline void
@@ -58,7 +73,16 @@ ngx_electrumx_get_balance(ngx_electrumx_req_t *r)
 ngx_int_t
 ngx_electrumx_get_history(ngx_electrumx_req_t *r)
 {
-    return ngx_electrumx_history(r, EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL);
+    if (r->args[2].num == UINT64_MAX) {
+        return ngx_electrumx_history(r, EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL);
+    }
+
+    if (r->args[1].num > r->args[2].num) {
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_ARGUMENTS,
+                                  "to_height: less than from_height");
+    }
+
+    return ngx_electrumx_history(r, EXI_HIST_CONFIRMED);
 }
 
 
@@ -80,6 +104,13 @@ ngx_electrumx_history(ngx_electrumx_req_t *r, ngx_uint_t flags)
 
     rows.jw = &r->out->jw;
     rows.n = 0;
+    rows.from = 0;
+    rows.to = UINT64_MAX;
+
+    if (flags & EXI_HIST_CONFIRMED) {
+        rows.from = r->args[1].num;
+        rows.to = r->args[2].num;
+    }
 
     exi_jw_char(rows.jw, '[');
 
@@ -99,6 +130,12 @@ ngx_electrumx_history_row(void *ctx, const struct exi_hist *h)
 
     rows = ctx;
     jw = rows->jw;
+
+    if (h->confirmed && ((uint64_t) h->height < rows->from
+                         || (uint64_t) h->height >= rows->to))
+    {
+        return EXI_OK;
+    }
 
     if (rows->n++) {
         exi_jw_lit(jw, ",{\"tx_hash\":");
@@ -196,8 +233,163 @@ ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc, const char *what)
 }
 
 
+/* The lists of 1.7 are members of an object. */
+
+ngx_int_t
+ngx_electrumx_spk_history(ngx_electrumx_req_t *r)
+{
+    exi_jw_lit(&r->out->jw, "{\"history\":");
+
+    return ngx_electrumx_wrapped(r, ngx_electrumx_get_history(r));
+}
+
+
+ngx_int_t
+ngx_electrumx_spk_mempool(ngx_electrumx_req_t *r)
+{
+    exi_jw_lit(&r->out->jw, "{\"history\":");
+
+    return ngx_electrumx_wrapped(r, ngx_electrumx_get_mempool(r));
+}
+
+
+ngx_int_t
+ngx_electrumx_spk_listunspent(ngx_electrumx_req_t *r)
+{
+    exi_jw_lit(&r->out->jw, "{\"utxos\":");
+
+    return ngx_electrumx_wrapped(r, ngx_electrumx_listunspent(r));
+}
+
+
+static ngx_int_t
+ngx_electrumx_wrapped(ngx_electrumx_req_t *r, ngx_int_t rc)
+{
+    if (rc == NGX_OK) {
+        exi_jw_char(&r->out->jw, '}');
+    }
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_electrumx_get_status(ngx_electrumx_req_t *r)
+{
+    int              rc;
+    bool             some;
+    u_char           status[EXI_HASH_LEN];
+    struct exi_skey  key;
+
+    ngx_electrumx_skey(&key, r->args[0].hash);
+
+    rc = exi_script_status(r->view, &ngx_electrumx_arena, &key,
+                           ngx_electrumx_history_limit(r->index), status,
+                           &some);
+
+    if (rc == EXI_ELIMIT) {
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_HISTORY_TOO_LARGE,
+                                  "history too large");
+    }
+
+    if (rc != EXI_OK) {
+        return ngx_electrumx_fail_exi(r, rc, "status");
+    }
+
+    ngx_electrumx_status(r, status, some);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_electrumx_status(ngx_electrumx_req_t *r, const u_char *status,
+    ngx_uint_t some)
+{
+    if (some) {
+        exi_jw_hex(&r->out->jw, status, EXI_HASH_LEN);
+
+    } else {
+        exi_jw_lit(&r->out->jw, "null");
+    }
+}
+
+
+/* The first transaction of a script; in the mempool its block is all zeros. */
+
+ngx_int_t
+ngx_electrumx_get_first_use(ngx_electrumx_req_t *r)
+{
+    int               rc;
+    struct exi_jw    *jw;
+    struct exi_hist   first;
+    struct exi_skey   key;
+    struct exi_blkid  block;
+
+    ngx_electrumx_skey(&key, r->args[0].hash);
+
+    rc = exi_history(r->view, &ngx_electrumx_arena, &key,
+                     EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL, 0,
+                     ngx_electrumx_first_row, &first);
+
+    jw = &r->out->jw;
+
+    if (rc == EXI_OK) {
+        exi_jw_lit(jw, "null");
+        return NGX_OK;
+    }
+
+    ngx_memzero(block.b, EXI_HASH_LEN);
+
+    if (rc == NGX_ELECTRUMX_FOUND) {
+        rc = first.confirmed
+             ? exi_block_hash(r->view, (uint32_t) first.height, &block)
+             : EXI_OK;
+    }
+
+    if (rc != EXI_OK) {
+        return ngx_electrumx_fail_exi(r, rc, "first use");
+    }
+
+    exi_jw_lit(jw, "{\"block_hash\":");
+    exi_jw_hash(jw, block.b);
+    exi_jw_lit(jw, ",\"height\":");
+    exi_jw_i64(jw, first.confirmed ? first.height : 0);
+    exi_jw_lit(jw, ",\"block_height\":");
+    exi_jw_i64(jw, first.confirmed ? first.height : 0);
+    exi_jw_lit(jw, ",\"tx_hash\":");
+    exi_jw_hash(jw, first.txid.b);
+    exi_jw_char(jw, '}');
+
+    return NGX_OK;
+}
+
+
+static int
+ngx_electrumx_first_row(void *ctx, const struct exi_hist *h)
+{
+    *(struct exi_hist *) ctx = *h;
+
+    return NGX_ELECTRUMX_FOUND;
+}
+
+
 ngx_int_t
 ngx_electrumx_subscribe(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_subscribe_by(r, NGX_ELECTRUMX_BY_HASH);
+}
+
+
+ngx_int_t
+ngx_electrumx_spk_subscribe(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_subscribe_by(r, NGX_ELECTRUMX_BY_SCRIPT);
+}
+
+
+static ngx_int_t
+ngx_electrumx_subscribe_by(ngx_electrumx_req_t *r, ngx_electrumx_by_e by)
 {
     int         rc;
     u_char      status[EXI_HASH_LEN];
@@ -205,7 +397,7 @@ ngx_electrumx_subscribe(ngx_electrumx_req_t *r)
 
     ngx_electrumx_subs_catch_up(r->index, r->view);
 
-    rc = ngx_electrumx_subs_add(r->session, r->view, &r->args[0].str,
+    rc = ngx_electrumx_subs_add(r->session, r->view, by, &r->args[0].str,
                                 r->args[0].hash, status, &some);
 
     if (rc == EXI_ELIMIT) {
@@ -223,12 +415,7 @@ ngx_electrumx_subscribe(ngx_electrumx_req_t *r)
         return ngx_electrumx_fail_exi(r, rc, "status");
     }
 
-    if (some) {
-        exi_jw_hex(&r->out->jw, status, EXI_HASH_LEN);
-
-    } else {
-        exi_jw_lit(&r->out->jw, "null");
-    }
+    ngx_electrumx_status(r, status, some);
 
     return NGX_OK;
 }
@@ -237,7 +424,21 @@ ngx_electrumx_subscribe(ngx_electrumx_req_t *r)
 ngx_int_t
 ngx_electrumx_unsubscribe(ngx_electrumx_req_t *r)
 {
-    if (ngx_electrumx_subs_remove(r->session, r->args[0].hash)) {
+    return ngx_electrumx_unsubscribe_by(r, NGX_ELECTRUMX_BY_HASH);
+}
+
+
+ngx_int_t
+ngx_electrumx_spk_unsubscribe(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_unsubscribe_by(r, NGX_ELECTRUMX_BY_SCRIPT);
+}
+
+
+static ngx_int_t
+ngx_electrumx_unsubscribe_by(ngx_electrumx_req_t *r, ngx_electrumx_by_e by)
+{
+    if (ngx_electrumx_subs_remove(r->session, by, r->args[0].hash)) {
         exi_jw_lit(&r->out->jw, "true");
 
     } else {

@@ -43,6 +43,9 @@ static ngx_uint_t ngx_electrumx_host_seen(ngx_str_t *hosts, ngx_uint_t n,
     ngx_str_t *host);
 
 
+static const char  ngx_electrumx_zeros[] =
+    "0000000000000000000000000000000000000000000000000000000000000000";
+
 static ngx_str_t  ngx_electrumx_banner_names[] = {
     ngx_string("$SERVER_VERSION"),
     ngx_string("$SERVER_SUBVERSION"),
@@ -51,6 +54,14 @@ static ngx_str_t  ngx_electrumx_banner_names[] = {
     ngx_string("$DONATION_ADDRESS"),
     ngx_null_string
 };
+
+
+static ngx_inline ngx_uint_t
+ngx_electrumx_is_hex(u_char c)
+{
+    return (c >= '0' && c <= '9')
+           || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+}
 
 
 ngx_int_t
@@ -157,10 +168,47 @@ ngx_electrumx_server_client(ngx_electrumx_session_t *s,
 }
 
 
+/* From 1.7 on the client says how long the answer is. */
+
 ngx_int_t
 ngx_electrumx_server_ping(ngx_electrumx_req_t *r)
 {
-    exi_jw_lit(&r->out->jw, "null");
+    size_t           i;
+    uint64_t         len;
+    ngx_str_t       *data;
+    struct exi_jw   *jw;
+
+    jw = &r->out->jw;
+
+    if (r->session->protocol < NGX_ELECTRUMX_V(1, 7, 0)) {
+        exi_jw_lit(jw, "null");
+        return NGX_OK;
+    }
+
+    data = &r->args[1].str;
+
+    for (i = 0; i < data->len; i++) {
+        if (!ngx_electrumx_is_hex(data->data[i])) {
+            return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_ARGUMENTS,
+                                      "data: hex digits expected");
+        }
+    }
+
+    len = r->args[0].num;
+
+    if (len > r->index->max_response) {
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_REQUEST,
+                                  "pong_len value too high");
+    }
+
+    exi_jw_lit(jw, "{\"data\":\"");
+
+    for ( /* void */ ; len && jw->err == EXI_OK; len -= i) {
+        i = ngx_min(len, sizeof(ngx_electrumx_zeros) - 1);
+        exi_jw_raw(jw, ngx_electrumx_zeros, i);
+    }
+
+    exi_jw_lit(jw, "\"}");
 
     return NGX_OK;
 }
@@ -418,7 +466,12 @@ ngx_electrumx_server_features(ngx_electrumx_req_t *r)
 
     exi_jw_lit(jw, "\",\"genesis_hash\":");
     exi_jw_hash(jw, exi_view_params(r->view)->genesis.b);
-    exi_jw_lit(jw, ",\"hash_function\":\"sha256\",\"services\":");
+
+    if (r->session->protocol < NGX_ELECTRUMX_V(1, 7, 0)) {
+        exi_jw_lit(jw, ",\"hash_function\":\"sha256\"");
+    }
+
+    exi_jw_lit(jw, ",\"services\":");
     ngx_electrumx_features_services(r);
     exi_jw_char(jw, '}');
 

@@ -287,6 +287,10 @@ ngx_electrumx_sub_free(ngx_electrumx_table_t *t, uint32_t k)
 
     sub = ngx_electrumx_sub(t, k);
 
+    if (sub->tail[NGX_ELECTRUMX_TAIL - 1] == NGX_ELECTRUMX_BY_ADDRESS) {
+        free(sub->address);
+    }
+
     if (sub->next) {
         ngx_electrumx_sub(t, sub->next)->prev = sub->prev;
     }
@@ -328,6 +332,83 @@ ngx_electrumx_sub_unhash(ngx_electrumx_table_t *t, uint32_t k)
     }
 
     *slot = ngx_electrumx_sub(t, k)->hash_next;
+}
+
+
+ngx_int_t
+ngx_electrumx_sub_spell(ngx_electrumx_sub_t *sub,
+    const ngx_str_t *spelling)
+{
+    size_t   i;
+    u_char  *p;
+
+    switch (sub->tail[NGX_ELECTRUMX_TAIL - 1]) {
+
+    case NGX_ELECTRUMX_BY_ADDRESS:
+        p = malloc(spelling->len + 1);
+
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        *ngx_cpymem(p, spelling->data, spelling->len) = '\0';
+
+        free(sub->address);
+        sub->address = p;
+        return NGX_OK;
+
+    case NGX_ELECTRUMX_BY_SCRIPT:
+        return NGX_OK;
+    }
+
+    sub->upper = 0;
+
+    for (i = 0; i < spelling->len && i < EXI_HASH_LEN * 2; i++) {
+        if (spelling->data[i] >= 'A' && spelling->data[i] <= 'F') {
+            sub->upper |= (uint64_t) 1 << i;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_electrumx_sub_name(ngx_electrumx_sub_t *sub,
+    ngx_electrumx_script_t *script, struct exi_jw *jw)
+{
+    char        text[EXI_HASH_LEN * 2];
+    u_char      hash[EXI_HASH_LEN];
+    ngx_uint_t  i;
+
+    switch (sub->tail[NGX_ELECTRUMX_TAIL - 1]) {
+
+    case NGX_ELECTRUMX_BY_ADDRESS:
+        exi_jw_lit(jw, "address.subscribe\",\"params\":[\"");
+        exi_jw_raw(jw, sub->address, ngx_strlen(sub->address));
+        return;
+
+    case NGX_ELECTRUMX_BY_SCRIPT:
+        exi_jw_lit(jw, "scriptpubkey.subscribe\",\"params\":[\"");
+        break;
+
+    default:
+        exi_jw_lit(jw, "scripthash.subscribe\",\"params\":[\"");
+    }
+
+    ngx_memcpy(hash, script->key, EXI_SKEY_LEN);
+    ngx_memcpy(hash + EXI_SKEY_LEN, sub->tail, EXI_HASH_LEN - EXI_SKEY_LEN);
+
+    exi_hex_display(text, hash);
+
+    for (i = 0; i < EXI_HASH_LEN * 2; i++) {
+
+        if ((sub->upper >> i) & 1) {
+            text[i] = (char) ngx_toupper(text[i]);
+        }
+    }
+
+    exi_jw_raw(jw, text, sizeof(text));
 }
 
 

@@ -14,7 +14,8 @@
 #include "ngx_electrumx.h"
 
 
-#define NGX_ELECTRUMX_TAIL           (EXI_HASH_LEN - EXI_SKEY_LEN)
+/* rest of the hash, and how it was named (NGX_ELECTRUMX_BY_...) */
+#define NGX_ELECTRUMX_TAIL           (EXI_HASH_LEN - EXI_SKEY_LEN + 1)
 
 /* flags of a script */
 #define NGX_ELECTRUMX_DIRTY          1        /* status may be out of date */
@@ -34,7 +35,10 @@ typedef struct {
 
 typedef struct {
     ngx_electrumx_session_t     *session;
-    uint64_t                     upper;       /* bit n: digit n is A ... F */
+    union {
+        uint64_t                 upper;       /* bit n: digit n is A ... F */
+        u_char                  *address;     /* NUL-ended, malloc'd */
+    };
     uint32_t                     hash_next;   /* in the table */
     uint32_t                     script;
     uint32_t                     next;        /* of the script */
@@ -96,7 +100,8 @@ uint32_t ngx_electrumx_script_new(ngx_electrumx_table_t *t, const u_char *key);
 /* Only without subscribers. */
 void ngx_electrumx_script_free(ngx_electrumx_table_t *t, uint32_t i);
 
-/* The session's subscription to a script (tail: the rest of the hash), or 0. */
+/* The session's subscription to a script (tail: rest of the hash, how it was
+   named), or 0. */
 uint32_t ngx_electrumx_sub_find(ngx_electrumx_table_t *t,
     ngx_electrumx_session_t *s, uint32_t script, const u_char *tail);
 
@@ -105,6 +110,16 @@ uint32_t ngx_electrumx_sub_new(ngx_electrumx_table_t *t,
     ngx_electrumx_session_t *s, uint32_t script, const u_char *tail);
 
 void ngx_electrumx_sub_free(ngx_electrumx_table_t *t, uint32_t k);
+
+/* Remembers how the client wrote it; NGX_ERROR: out of memory. */
+ngx_int_t ngx_electrumx_sub_spell(ngx_electrumx_sub_t *sub,
+    const ngx_str_t *spelling);
+
+/* Writes the rest of the method's name, and of the parameters the opening and
+   the name of the script without its closing quote: a script hash or an
+   address as the client wrote it; of a script its hash. */
+void ngx_electrumx_sub_name(ngx_electrumx_sub_t *sub,
+    ngx_electrumx_script_t *script, struct exi_jw *jw);
 
 
 #endif /* _NGX_ELECTRUMX_SUBS_H_INCLUDED_ */

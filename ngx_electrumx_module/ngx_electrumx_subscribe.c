@@ -66,9 +66,17 @@ static int ngx_electrumx_subs_status(ngx_electrumx_subs_t *subs,
     struct exi_view *view, const u_char *key, u_char *status, bool *some);
 static int ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs,
     struct exi_view *view, const u_char *hash, uint32_t *i);
-static uint64_t ngx_electrumx_subs_upper(const ngx_str_t *spelling);
 static void ngx_electrumx_subs_release(ngx_electrumx_subs_t *subs,
     uint32_t i);
+
+
+static ngx_inline void
+ngx_electrumx_subs_tail(u_char *tail, const u_char *hash,
+    ngx_electrumx_by_e by)
+{
+    ngx_memcpy(tail, hash + EXI_SKEY_LEN, EXI_HASH_LEN - EXI_SKEY_LEN);
+    tail[NGX_ELECTRUMX_TAIL - 1] = (u_char) by;
+}
 
 
 ngx_int_t
@@ -516,15 +524,10 @@ ngx_electrumx_subs_notify(ngx_electrumx_subs_t *subs, uint32_t i)
 }
 
 
-/* The script hash is spelled as the client wrote it. */
-
 static void
 ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
     ngx_electrumx_script_t *script)
 {
-    char                  text[EXI_HASH_LEN * 2];
-    u_char                hash[EXI_HASH_LEN];
-    ngx_uint_t            i;
     ngx_electrumx_out_t  *out;
 
     out = ngx_electrumx_out_new(sub->session);
@@ -534,26 +537,8 @@ ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
         return;
     }
 
-    ngx_memcpy(hash, script->key, EXI_SKEY_LEN);
-    ngx_memcpy(hash + EXI_SKEY_LEN, sub->tail, NGX_ELECTRUMX_TAIL);
-
-    exi_hex_display(text, hash);
-
-    for (i = 0; sub->upper >> i; i++) {
-
-        if ((sub->upper >> i) & 1) {
-            text[i] = (char) ngx_toupper(text[i]);
-        }
-
-        if (i == EXI_HASH_LEN * 2 - 1) {
-            break;
-        }
-    }
-
-    exi_jw_lit(&out->jw, "{\"jsonrpc\":\"2.0\","
-                         "\"method\":\"blockchain.scripthash.subscribe\","
-                         "\"params\":[\"");
-    exi_jw_raw(&out->jw, text, sizeof(text));
+    exi_jw_lit(&out->jw, "{\"jsonrpc\":\"2.0\",\"method\":\"blockchain.");
+    ngx_electrumx_sub_name(sub, script, &out->jw);
 
     if (script->flags & NGX_ELECTRUMX_SOME) {
         exi_jw_lit(&out->jw, "\",");
@@ -574,9 +559,10 @@ ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
 
 int
 ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
-    const ngx_str_t *spelling, const u_char *hash, u_char *status,
-    ngx_uint_t *some)
+    ngx_electrumx_by_e by, const ngx_str_t *spelling, const u_char *hash,
+    u_char *status, ngx_uint_t *some)
 {
+    u_char                   tail[NGX_ELECTRUMX_TAIL];
     int                      rc;
     uint32_t                 i, k;
     ngx_electrumx_subs_t    *subs;
@@ -591,8 +577,10 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
     i = ngx_electrumx_script_find(&subs->table, hash);
     k = 0;
 
+    ngx_electrumx_subs_tail(tail, hash, by);
+
     if (i) {
-        k = ngx_electrumx_sub_find(&subs->table, s, i, hash + EXI_SKEY_LEN);
+        k = ngx_electrumx_sub_find(&subs->table, s, i, tail);
     }
 
     if (k == 0 && s->nsubs >= s->index->max_subs) {
@@ -608,7 +596,7 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
     script = ngx_electrumx_script(&subs->table, i);
 
     if (k == 0) {
-        k = ngx_electrumx_sub_new(&subs->table, s, i, hash + EXI_SKEY_LEN);
+        k = ngx_electrumx_sub_new(&subs->table, s, i, tail);
     }
 
     if (k == 0) {
@@ -616,8 +604,13 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
         return EXI_ENOMEM;
     }
 
-    ngx_electrumx_sub(&subs->table, k)->upper =
-                                           ngx_electrumx_subs_upper(spelling);
+    if (ngx_electrumx_sub_spell(ngx_electrumx_sub(&subs->table, k), spelling)
+        != NGX_OK)
+    {
+        ngx_electrumx_sub_free(&subs->table, k);
+        ngx_electrumx_subs_release(subs, i);
+        return EXI_ENOMEM;
+    }
 
     *some = (script->flags & NGX_ELECTRUMX_SOME) != 0;
     ngx_memcpy(status, script->status, EXI_HASH_LEN);
@@ -670,24 +663,6 @@ ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs, struct exi_view *view,
 }
 
 
-static uint64_t
-ngx_electrumx_subs_upper(const ngx_str_t *spelling)
-{
-    size_t    i;
-    uint64_t  upper;
-
-    upper = 0;
-
-    for (i = 0; i < spelling->len && i < EXI_HASH_LEN * 2; i++) {
-        if (spelling->data[i] >= 'A' && spelling->data[i] <= 'F') {
-            upper |= (uint64_t) 1 << i;
-        }
-    }
-
-    return upper;
-}
-
-
 /* A script without subscribers goes, unless the list of dirty ones has it. */
 
 static void
@@ -704,8 +679,10 @@ ngx_electrumx_subs_release(ngx_electrumx_subs_t *subs, uint32_t i)
 
 
 ngx_uint_t
-ngx_electrumx_subs_remove(ngx_electrumx_session_t *s, const u_char *hash)
+ngx_electrumx_subs_remove(ngx_electrumx_session_t *s, ngx_electrumx_by_e by,
+    const u_char *hash)
 {
+    u_char                 tail[NGX_ELECTRUMX_TAIL];
     uint32_t               i, k;
     ngx_electrumx_subs_t  *subs;
 
@@ -721,7 +698,9 @@ ngx_electrumx_subs_remove(ngx_electrumx_session_t *s, const u_char *hash)
         return 0;
     }
 
-    k = ngx_electrumx_sub_find(&subs->table, s, i, hash + EXI_SKEY_LEN);
+    ngx_electrumx_subs_tail(tail, hash, by);
+
+    k = ngx_electrumx_sub_find(&subs->table, s, i, tail);
 
     if (k == 0) {
         return 0;

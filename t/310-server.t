@@ -29,6 +29,7 @@ subtest 'versions' => \&versions;
 subtest 'versions not in common' => \&no_version;
 subtest 'order of messages' => \&order;
 subtest 'arguments of server.version' => \&arguments;
+subtest 'ping' => \&ping;
 subtest 'banner and donation' => \&banner;
 subtest 'features and peers' => \&features;
 subtest 'methods outside their version' => \&all_versions;
@@ -86,24 +87,27 @@ sub versions {
         ['1.4.2', '1.4.2'], ['1.5.3', '1.5.3'], ['1.6', '1.6'],
         ['1.6.0', '1.6.0'], [['1.4', '1.6'], '1.6'],
         [['1.4', '1.4.2'], '1.4.2'], [['1.2', '1.4'], '1.4'],
-        [['1.4', '1.7'], '1.6'], [['1.6.0', '2'], '1.6.0'], [undef, '1.4'],
+        ['1.6.1', '1.6.1'], ['1.7', '1.7'], ['1.7.0', '1.7.0'],
+        [['1.4', '1.7'], '1.7'], [['1.4', '1.8'], '1.7'],
+        [['1.7.0', '2'], '1.7.0'], [['1.6.0', '1.6.9'], '1.6.9'],
+        [undef, '1.4'],
     );
     for my $v (@t) {
         my $c = $t->client('tcp');
         my $r = $c->call('server.version', 'name', $v->[0]);
         is($r->[1], $v->[1], $JSON->encode($v->[0]));
-        my $list = $v->[1] =~ /^1\.6/;
+        my $list = $v->[1] =~ /^1\.[67]/;
         my $h = $c->call('blockchain.block.headers', 0, 2);
         is(join(' ', sort keys %$h), $list ? 'count headers max'
             : 'count hex max', 'its shape of block.headers');
-        my $many = $c->error_of('server.ping', 1);
+        my $many = $c->error_of('server.banner', 1);
         is($many ? $many->{code} : 0, $list ? 0 : -32602,
             'superfluous arguments');
     }
 }
 
 sub no_version {
-    for my $v ('1.3', '1.7', '1.6.1', '0', '', 'x', '1.4.', ['1.7', '2'],
+    for my $v ('1.3', '1.8', '1.7.1', '0', '', 'x', '1.4.', ['1.8', '2'],
         ['1', '1.3'], ['1.6', '1.4'], ['1.4'], [], {}, 1.4, [1.4, 1.6],
         'y' x 5000)
     {
@@ -159,6 +163,35 @@ sub arguments {
     }
 }
 
+sub ping {
+    my %c = map { $_ => $t->client($_ eq '1.7' ? 'ws' : 'tcp') } qw(0 1.6 1.7);
+    $c{$_}->version($_) for qw(1.6 1.7);
+    for ([], [0], [5], [5, 'ab'], ['7', 'a'], [undef, undef]) {
+        my $name = $JSON->encode($_);
+        is($c{0}->call('server.ping', @$_), undef, "$name: no version");
+        is($c{'1.6'}->call('server.ping', @$_), undef, "$name: 1.6");
+        is_deeply($c{'1.7'}->call('server.ping', @$_),
+            { data => '0' x ($_->[0] || 0) }, "$name: 1.7");
+    }
+    is(length $c{'1.7'}->call('server.ping', 300_001)->{data}, 300_001,
+        'a long one');
+    my $c = $c{'1.7'};
+    is(error($c, 'server.ping', 8_100_001), '1 pong_len value too high',
+        'too long');
+    like(error($c, 'server.ping', 8_100_000), qr/^-32600 response too large/,
+        'too long with the rest of the answer');
+    is(error($c, 'server.ping', 1, 'x'), '-32602 data: hex digits expected',
+        'data');
+    is(error($c, 'server.ping', -1),
+        '-32602 pong_len: a non-negative integer expected', 'pong_len');
+    for my $p ('[]', '["00"]', '["0",1,2]', '{"data":"00"}') {
+        $c->send_text(qq({"jsonrpc":"2.0","method":"server.ping","params":$p}));
+    }
+    my $f = $c->call('server.features');
+    ok(!exists $f->{hash_function}, 'notifications are not answered');
+    is($f->{protocol_max}, '1.7', 'features of 1.7');
+}
+
 sub banner {
     my $n = $node->rpc('getnetworkinfo');
     my $v = join '.', map { int } $n->{version} / 10000,
@@ -180,16 +213,16 @@ sub features {
             '[::1]' => { tcp_port => 7 },
         },
         pruning => undef, server_version => $f->{server_version},
-        protocol_min => '1.4', protocol_max => '1.6',
+        protocol_min => '1.4', protocol_max => '1.7',
         genesis_hash => $node->hash_at(0), hash_function => 'sha256',
         services => [qw(tcp://one.example:50001 ssl://one.example:50002
             wss://two.example:50004 tcp://[::1]:7 ssl://two.example:443)],
     }, 'features') or diag explain $f;
     like($f->{server_version}, $SERVER, 'server version');
     is_deeply($early->call('server.peers.subscribe'), [
-        ['one.example', 'one.example', ['v1.6', 't50001', 's50002']],
-        ['two.example', 'two.example', ['v1.6', 's443']],
-        ['[::1]', '[::1]', ['v1.6', 't7']],
+        ['one.example', 'one.example', ['v1.7', 't50001', 's50002']],
+        ['two.example', 'two.example', ['v1.7', 's443']],
+        ['[::1]', '[::1]', ['v1.7', 't7']],
     ], 'peers: ourselves');
     ok(!$early->call('server.add_peer', $f), 'no other servers are taken');
     is(error($early, 'server.add_peer'), '-32602 features: missing argument',

@@ -196,6 +196,47 @@ exi_spender_live(struct exi_view *v, const struct exi_txid *txid,
     return rc;
 }
 
+/*
+ * Local ids ascend, so the newest stand at the end; a new block's transactions
+ * that were never in the mempool do, too, thus the bound.
+ */
+#define RECENT_STEPS 20000
+
+int
+exi_mempool_recent(struct exi_view *v, struct exi_recent *out, size_t *n)
+{
+    MDB_cursor *c;
+    MDB_cursor_op op = MDB_LAST;
+    struct exi_live_tx t;
+    size_t found = 0;
+    MDB_val k, val;
+    int rc = exi_store_mdb_err(
+        mdb_cursor_open(v->h.txn, v->h.env->dbi[EXI_DB_TX], &c));
+
+    if (rc) {
+        return rc;
+    }
+    for (int i = 0; i < RECENT_STEPS && found < *n
+                    && found < v->st.mempool_count && rc == EXI_OK;
+         i++, op = MDB_PREV) {
+        rc = exi_store_mdb_err(mdb_cursor_get(c, &k, &val, op));
+        if (rc == EXI_OK) {
+            rc = exi_live_tx_decode(&t, val.mv_data, val.mv_size);
+        }
+        if (rc == EXI_OK && t.height == 0) {
+            out[found].txid = t.txid;
+            out[found].fee_sat = t.fee_sat;
+            out[found++].vsize = t.vsize;
+        }
+    }
+    mdb_cursor_close(c);
+    if (rc && rc != EXI_ENOTFOUND) {
+        return rc;
+    }
+    *n = found;
+    return EXI_OK;
+}
+
 int
 exi_fact(struct exi_view *v, const char *name, const char **json, size_t *len)
 {

@@ -120,6 +120,20 @@ int exi_spender_live(struct exi_view *v, const struct exi_txid *txid,
                      uint32_t index, struct exi_txid *spender,
                      int32_t *height) EXI_MUST_CHECK;
 
+/* A transaction in the mempool. */
+struct exi_recent {
+    struct exi_txid txid;
+    int64_t fee_sat;
+    uint32_t vsize;
+};
+
+/*
+ * The last transactions that came into the mempool (or went back into it), the
+ * newest first: at most *n, which is set.  EXI_EFORMAT, EXI_ENOMEM, EXI_EIO.
+ */
+int exi_mempool_recent(struct exi_view *v, struct exi_recent *out,
+                       size_t *n) EXI_MUST_CHECK;
+
 /*
  * Scripts.  Callbacks are called in protocol order; a non-zero return value
  * ends the query and is returned from it.

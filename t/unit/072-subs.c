@@ -17,9 +17,10 @@ static struct ngx_electrumx_session_s session[SESSIONS];
 static bool model[SESSIONS][KEYS][TAILS];
 
 static void
-make(int key, int tail, u_char hash[EXI_HASH_LEN])
+make(int key, int tail, u_char hash[EXI_HASH_LEN + 1])
 {
     memset(hash, 0x5a, EXI_HASH_LEN);
+    hash[EXI_HASH_LEN] = NGX_ELECTRUMX_BY_HASH;
     hash[EXI_SKEY_LEN - 2] = (u_char) (key >> 8);
     hash[EXI_SKEY_LEN - 1] = (u_char) key;
     hash[EXI_HASH_LEN - 1] = (u_char) tail;
@@ -28,7 +29,7 @@ make(int key, int tail, u_char hash[EXI_HASH_LEN])
 static void
 add(int s, int key, int tail)
 {
-    u_char h[EXI_HASH_LEN];
+    u_char h[EXI_HASH_LEN + 1];
     uint32_t i;
     uint32_t k;
 
@@ -62,7 +63,7 @@ drop(uint32_t k)
 static void
 take(int s, int key, int tail)
 {
-    u_char h[EXI_HASH_LEN];
+    u_char h[EXI_HASH_LEN + 1];
     uint32_t i;
     uint32_t k;
 
@@ -95,7 +96,7 @@ compare(void)
     size_t subs = 0;
 
     for (int key = 0; key < KEYS; key++) {
-        u_char h[EXI_HASH_LEN];
+        u_char h[EXI_HASH_LEN + 1];
         size_t want = 0;
         size_t got = 0;
         uint32_t prev = 0;
@@ -115,7 +116,7 @@ compare(void)
             int s = (int) (sub->session - session);
 
             each(sub->prev == prev, "links of script %d", key);
-            each(model[s][key][sub->tail[NGX_ELECTRUMX_TAIL - 1]],
+            each(model[s][key][sub->tail[NGX_ELECTRUMX_TAIL - 2]],
                  "script %d has %d", key, s);
             prev = k;
             got++;
@@ -177,7 +178,7 @@ test_random(void)
 static void
 test_memory(void)
 {
-    u_char h[EXI_HASH_LEN];
+    u_char h[EXI_HASH_LEN + 1];
     const uint32_t n = 100000;
     size_t bytes = 0;
 
