@@ -398,6 +398,43 @@ bell_networkinfo(struct bell_ask *a)
     return bell_pass(a, "getnetworkinfo", NULL);
 }
 
+/* Height of a block that the node knows by its hash. */
+static int
+bell_blockheight(struct bell_ask *a)
+{
+    uint8_t hash[EXI_HASH_LEN];
+    json_t *v = NULL;
+    int rc;
+
+    if (!bell_hash(a, 0, hash)) {
+        return EXI_EAPI;
+    }
+    rc = rpc_call(a->rpc, "getblockheader", json_pack("[s]", bell_string(a, 0)),
+                  &v);
+    if (rc == EXI_OK) {
+        json_t *height = json_object_get(v, "height");
+
+        rc = json_is_integer(height) ? rpc_json_text(a->out, height)
+                                     : EXI_EFORMAT;
+    }
+    json_decref(v);
+    return rc;
+}
+
+static int
+bell_blockstats(struct bell_ask *a)
+{
+    json_t *height = json_array_get(a->params, 0);
+
+    if (!json_is_integer(height)) {
+        return EXI_EAPI;
+    }
+    return bell_pass(a, "getblockstats",
+                     json_pack("[O,[s,s,s,s,s,s]]", height, "height",
+                               "blockhash", "feerate_percentiles",
+                               "total_weight", "txs", "time"));
+}
+
 static const struct bell_method bell_methods[] = {
     { "broadcast", bell_broadcast, BELL_CODE_REFUSED, true },
     { "broadcast_package", bell_broadcast_package, BELL_CODE_REFUSED, true },
@@ -406,6 +443,8 @@ static const struct bell_method bell_methods[] = {
     { "rawtx", bell_rawtx, BELL_CODE_DAEMON, false },
     { "verbosetx", bell_verbosetx, BELL_CODE_DAEMON, false },
     { "mempoolinfo", bell_mempoolinfo, BELL_CODE_DAEMON, false },
+    { "blockheight", bell_blockheight, BELL_CODE_DAEMON, false },
+    { "blockstats", bell_blockstats, BELL_CODE_DAEMON, false },
     { "networkinfo", bell_networkinfo, BELL_CODE_DAEMON, false },
 };
 

@@ -1,5 +1,5 @@
 /*
- * blockchain.block.* and blockchain.headers.subscribe.
+ * blockchain.block.*, blockchain.header.* and blockchain.headers.*.
  */
 
 #include "ngx_electrumx_rpc.h"
@@ -9,6 +9,10 @@ static ngx_int_t ngx_electrumx_header_proof(ngx_electrumx_req_t *r,
     uint64_t height, uint64_t cp_height);
 static ngx_int_t ngx_electrumx_header_list(ngx_electrumx_req_t *r,
     uint64_t start, uint64_t count);
+static ngx_int_t ngx_electrumx_header_at(ngx_electrumx_req_t *r,
+    uint32_t height);
+static ngx_int_t ngx_electrumx_header_done(ngx_electrumx_req_t *r,
+    ngx_electrumx_call_t *call, ngx_uint_t ok, u_char *json, size_t len);
 
 
 /* {"branch":[...],"root":"..."} without the braces. */
@@ -204,30 +208,160 @@ ngx_electrumx_header_list(ngx_electrumx_req_t *r, uint64_t start,
 ngx_int_t
 ngx_electrumx_headers_subscribe(ngx_electrumx_req_t *r)
 {
-    int             rc;
-    uint8_t         header[EXI_HEADER_LEN];
-    uint32_t        tip;
-    struct exi_jw  *jw;
-
     ngx_electrumx_subs_catch_up(r->index, r->view);
 
-    tip = exi_view_state(r->view)->tip_height;
+    if (ngx_electrumx_headers_get_tip(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
-    rc = exi_header(r->view, tip, header);
+    r->session->headers_sub = 1;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_headers_unsubscribe(ngx_electrumx_req_t *r)
+{
+    if (r->session->headers_sub) {
+        exi_jw_lit(&r->out->jw, "true");
+
+    } else {
+        exi_jw_lit(&r->out->jw, "false");
+    }
+
+    r->session->headers_sub = 0;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_headers_get_tip(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_header_at(r, exi_view_state(r->view)->tip_height);
+}
+
+
+static ngx_int_t
+ngx_electrumx_header_at(ngx_electrumx_req_t *r, uint32_t height)
+{
+    int             rc;
+    uint8_t         header[EXI_HEADER_LEN];
+    struct exi_jw  *jw;
+
+    rc = exi_header(r->view, height, header);
 
     if (rc != EXI_OK) {
         return ngx_electrumx_fail_exi(r, rc, "header");
     }
-
-    r->session->headers_sub = 1;
 
     jw = &r->out->jw;
 
     exi_jw_lit(jw, "{\"hex\":");
     exi_jw_hex(jw, header, EXI_HEADER_LEN);
     exi_jw_lit(jw, ",\"height\":");
-    exi_jw_u64(jw, tip);
+    exi_jw_u64(jw, height);
     exi_jw_char(jw, '}');
 
     return NGX_OK;
+}
+
+
+/* By height, or by block hash: the node knows its height. */
+
+ngx_int_t
+ngx_electrumx_header_get(ngx_electrumx_req_t *r)
+{
+    u_char                 params[EXI_HASH_LEN * 2 + 4];
+    uint64_t               height;
+    ngx_str_t              text;
+    struct exi_blkid       hash;
+    ngx_electrumx_json_t  *v;
+
+    v = r->args[0].value;
+
+    if (v->type == NGX_ELECTRUMX_JSON_STRING
+        && exi_unhex_display(hash.b, (char *) v->start, v->len) == EXI_OK)
+    {
+        params[0] = '[';
+        params[1] = '"';
+        exi_hex_display((char *) params + 2, hash.b);
+        params[sizeof(params) - 2] = '"';
+        params[sizeof(params) - 1] = ']';
+
+        text.data = params;
+        text.len = sizeof(params);
+
+        return ngx_electrumx_call(r, "blockheight", &text,
+                                  ngx_electrumx_header_done, NULL);
+    }
+
+    if ((v->type != NGX_ELECTRUMX_JSON_NUMBER
+         && v->type != NGX_ELECTRUMX_JSON_STRING)
+        || ngx_electrumx_json_uint(v->start, v->len, &height) != NGX_OK)
+    {
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_ARGUMENTS,
+                                  "block: a height or a block hash expected");
+    }
+
+    if (height > exi_view_state(r->view)->tip_height) {
+        return ngx_electrumx_failf(r, NGX_ELECTRUMX_BAD_REQUEST,
+                                   "height %uL out of range", height);
+    }
+
+    return ngx_electrumx_header_at(r, (uint32_t) height);
+}
+
+
+/* The node may know more blocks than there are in our chain. */
+
+static ngx_int_t
+ngx_electrumx_header_done(ngx_electrumx_req_t *r, ngx_electrumx_call_t *call,
+    ngx_uint_t ok, u_char *json, size_t len)
+{
+    char              hex[EXI_HASH_LEN * 2];
+    uint64_t          height;
+    struct exi_blkid  hash;
+
+    if (!ok) {
+        return ngx_electrumx_fail_node(r, json, len);
+    }
+
+    if (ngx_electrumx_view(r) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_electrumx_json_uint(json, len, &height) == NGX_OK
+        && height <= exi_view_state(r->view)->tip_height
+        && exi_block_hash(r->view, (uint32_t) height, &hash) == EXI_OK)
+    {
+        exi_hex_display(hex, hash.b);
+
+        if (ngx_memcmp(hex, call->params.data + 2, sizeof(hex)) == 0) {
+            return ngx_electrumx_header_at(r, (uint32_t) height);
+        }
+    }
+
+    return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_REQUEST,
+                              "no block with this hash in the chain");
+}
+
+
+ngx_int_t
+ngx_electrumx_block_stats(ngx_electrumx_req_t *r)
+{
+    u_char     buf[32];
+    ngx_str_t  params;
+
+    if (r->args[0].num > exi_view_state(r->view)->tip_height) {
+        return ngx_electrumx_failf(r, NGX_ELECTRUMX_BAD_REQUEST,
+                                   "height %uL out of range", r->args[0].num);
+    }
+
+    params.data = buf;
+    params.len = ngx_sprintf(buf, "[%uL]", r->args[0].num) - buf;
+
+    return ngx_electrumx_call(r, "blockstats", &params,
+                              ngx_electrumx_finish_raw, NULL);
 }

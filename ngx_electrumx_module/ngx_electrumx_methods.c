@@ -12,6 +12,7 @@
 #define NGX_ELECTRUMX_SLOTS  256              /* power of two, > 2 * methods */
 
 #define V(a, b, c)           NGX_ELECTRUMX_V(a, b, c)
+#define OTHER                NGX_ELECTRUMX_OTHER
 
 #define required(name, type)                                                  \
     { name, NGX_ELECTRUMX_ARG_ ## type, 0, 0, NULL }
@@ -39,6 +40,24 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.headers.subscribe"),
       ngx_electrumx_headers_subscribe, V(1, 0, 0), 0, NGX_ELECTRUMX_VIEW, 25,
       { end } },
+
+    { ngx_string("blockchain.headers.unsubscribe"),
+      ngx_electrumx_headers_unsubscribe, OTHER, 0, 0, 10,
+      { end } },
+
+    { ngx_string("blockchain.headers.get_tip"),
+      ngx_electrumx_headers_get_tip, OTHER, 0, NGX_ELECTRUMX_VIEW, 25,
+      { end } },
+
+    { ngx_string("blockchain.header.get"),
+      ngx_electrumx_header_get, OTHER, 0,
+      NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 25,
+      { required("block", ANY), end } },
+
+    { ngx_string("blockchain.block.stats"),
+      ngx_electrumx_block_stats, OTHER, 0,
+      NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 100,
+      { required("height", UINT), end } },
 
     /* scripts */
 
@@ -70,6 +89,14 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
 
     { ngx_string("blockchain.scripthash.unsubscribe"),
       ngx_electrumx_unsubscribe, V(1, 4, 2), V(1, 7, 0), 0, 10,
+      { required("scripthash", HASH), end } },
+
+    { ngx_string("blockchain.scripthash.get_status"),
+      ngx_electrumx_get_status, OTHER, 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("scripthash", HASH), end } },
+
+    { ngx_string("blockchain.scripthash.get_first_use"),
+      ngx_electrumx_get_first_use, OTHER, 0, NGX_ELECTRUMX_VIEW, 100,
       { required("scripthash", HASH), end } },
 
     { ngx_string("blockchain.scriptpubkey.get_balance"),
@@ -124,6 +151,20 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.transaction.testmempoolaccept"),
       ngx_electrumx_testmempoolaccept, V(1, 7, 0), 0, NGX_ELECTRUMX_NODE, 25,
       { required("raw_txs", HEXES), end } },
+
+    { ngx_string("blockchain.transaction.get_height"),
+      ngx_electrumx_tx_get_height, OTHER, 0, NGX_ELECTRUMX_VIEW, 25,
+      { required("tx_hash", HASH), end } },
+
+    { ngx_string("blockchain.transaction.get_confirmed_blockhash"),
+      ngx_electrumx_tx_get_blockhash, OTHER, 0, NGX_ELECTRUMX_VIEW, 25,
+      { required("tx_hash", HASH), optional("include_header", BOOL, 0),
+        end } },
+
+    { ngx_string("blockchain.utxo.get_info"),
+      ngx_electrumx_utxo_info, OTHER, 0,
+      NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 100,
+      { required("tx_hash", HASH), required("out_n", UINT), end } },
 
     /* mempool and fees */
 

@@ -10,6 +10,7 @@
 
 #include "ngx_electrumx.h"
 #include "ngx_electrumx_args.h"
+#include "exi_tx.h"
 
 
 /* error codes (docs/protocol.md) */
@@ -44,6 +45,10 @@ typedef struct ngx_electrumx_call_s    ngx_electrumx_call_t;
  */
 
 typedef ngx_int_t (*ngx_electrumx_handler_pt)(ngx_electrumx_req_t *r);
+
+
+/* `since` of methods that other servers added to the specification's */
+#define NGX_ELECTRUMX_OTHER             NGX_ELECTRUMX_V(99, 0, 0)
 
 
 typedef struct {
@@ -206,6 +211,10 @@ ngx_int_t ngx_electrumx_server_add_peer(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_block_header(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_block_headers(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_headers_subscribe(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_headers_unsubscribe(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_headers_get_tip(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_header_get(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_block_stats(ngx_electrumx_req_t *r);
 
 ngx_int_t ngx_electrumx_get_balance(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_get_history(ngx_electrumx_req_t *r);
@@ -227,6 +236,9 @@ ngx_int_t ngx_electrumx_testmempoolaccept(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_tx_get(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_tx_get_merkle(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_tx_id_from_pos(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_tx_get_height(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_tx_get_blockhash(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_utxo_info(ngx_electrumx_req_t *r);
 
 ngx_int_t ngx_electrumx_estimatefee(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_relayfee(ngx_electrumx_req_t *r);
@@ -269,6 +281,27 @@ ngx_int_t ngx_electrumx_pick(u_char *json, size_t len, const char *name,
 /* Same for the object stored under the name of a fact; needs r->view. */
 ngx_int_t ngx_electrumx_pick_fact(ngx_electrumx_req_t *r, const char *fact,
     const char *name, ngx_electrumx_json_t *value);
+
+
+/* transactions */
+
+/* Asks the node for a transaction of the block at pos (NULL, or unconfirmed: of
+   its mempool); as ngx_electrumx_call(). */
+ngx_int_t ngx_electrumx_tx_ask(ngx_electrumx_req_t *r, const u_char *txid,
+    const struct exi_txpos *pos, ngx_uint_t verbose,
+    ngx_electrumx_finish_pt finish, ngx_electrumx_call_t **call);
+
+/* finish() of such a call that was not verbose: takes the answer apart, in its
+   place; tx is good as long as json.  EXI_EFORMAT. */
+int ngx_electrumx_tx_answered(ngx_electrumx_call_t *call, u_char *json,
+    size_t len, struct exi_txid *txid, struct exi_tx *tx);
+
+/* An output of a live transaction, good until the view ends; of any other.
+   EXI_ENOTFOUND: it has no such output. */
+int ngx_electrumx_txout(struct exi_view *view, const struct exi_txpos *pos,
+    uint32_t index, struct exi_txout *out);
+int ngx_electrumx_tx_output(const struct exi_tx *tx, uint32_t index,
+    struct exi_txout *out);
 
 
 /* subscribe */

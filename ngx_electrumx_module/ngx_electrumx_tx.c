@@ -8,8 +8,6 @@
 #include "ngx_electrumx_rpc.h"
 
 
-static ngx_int_t ngx_electrumx_tx_ask(ngx_electrumx_req_t *r,
-    const u_char *txid, const struct exi_txpos *pos, ngx_uint_t verbose);
 static ngx_int_t ngx_electrumx_tx_first(ngx_electrumx_req_t *r,
     const struct exi_txid *txid);
 static ngx_int_t ngx_electrumx_tx_not_in(ngx_electrumx_req_t *r,
@@ -37,7 +35,8 @@ ngx_electrumx_tx_get(ngx_electrumx_req_t *r)
 
         /* the node may have it before the index does; else it has the words */
 
-        return ngx_electrumx_tx_ask(r, txid.b, NULL, verbose);
+        return ngx_electrumx_tx_ask(r, txid.b, NULL, verbose,
+                                    ngx_electrumx_finish_raw, NULL);
     }
 
     if (rc == EXI_OK && pos.live && !verbose) {
@@ -58,16 +57,18 @@ ngx_electrumx_tx_get(ngx_electrumx_req_t *r)
         return ngx_electrumx_fail_exi(r, rc, "transaction");
     }
 
-    return ngx_electrumx_tx_ask(r, txid.b, &pos, verbose);
+    return ngx_electrumx_tx_ask(r, txid.b, &pos, verbose,
+                                ngx_electrumx_finish_raw, NULL);
 }
 
 
 /* Calls: rawtx [txid, blockhash, height], verbosetx [txid, blockhash]; outside
    of a block [txid, null]. */
 
-static ngx_int_t
+ngx_int_t
 ngx_electrumx_tx_ask(ngx_electrumx_req_t *r, const u_char *txid,
-    const struct exi_txpos *pos, ngx_uint_t verbose)
+    const struct exi_txpos *pos, ngx_uint_t verbose,
+    ngx_electrumx_finish_pt finish, ngx_electrumx_call_t **call)
 {
     u_char     *p, buf[256];
     ngx_str_t   params;
@@ -101,7 +102,7 @@ ngx_electrumx_tx_ask(ngx_electrumx_req_t *r, const u_char *txid,
     params.len = p - buf;
 
     return ngx_electrumx_call(r, verbose ? "verbosetx" : "rawtx", &params,
-                              ngx_electrumx_finish_raw, NULL);
+                              finish, call);
 }
 
 

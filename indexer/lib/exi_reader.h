@@ -120,6 +120,18 @@ int exi_spender_live(struct exi_view *v, const struct exi_txid *txid,
                      uint32_t index, struct exi_txid *spender,
                      int32_t *height) EXI_MUST_CHECK;
 
+/* Whether an output of a settled transaction is unspent in the settled chain
+ * (a live transaction may spend it): its script.  EXI_ENOTFOUND: it is spent,
+ * not indexed or does not exist; EXI_EAPI: pos is live. */
+int exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
+                         uint32_t index, struct exi_skey *script) EXI_MUST_CHECK;
+
+/* Settled transaction that spends a settled output.  EXI_ENOTFOUND; EXI_EAPI:
+ * pos is live, or this data directory has no `S` rows. */
+int exi_spender_settled(struct exi_view *v, const struct exi_txpos *pos,
+                        uint32_t index, struct exi_txid *spender,
+                        int32_t *height) EXI_MUST_CHECK;
+
 /* A transaction in the mempool. */
 struct exi_recent {
     struct exi_txid txid;
