@@ -398,6 +398,77 @@ bell_networkinfo(struct bell_ask *a)
     return bell_pass(a, "getnetworkinfo", NULL);
 }
 
+/* Whether the transaction spends the output; 1, 0 or an error. */
+static int
+bell_spends(struct bell_ask *a, const json_t *candidate,
+            const struct exi_txid *txid, uint32_t index)
+{
+    const char *id = json_string_value(json_array_get(candidate, 0));
+    const char *block = json_string_value(json_array_get(candidate, 1));
+    json_t *v = NULL;
+    uint8_t *raw = NULL;
+    struct exi_txin in;
+    struct exi_tx tx;
+    size_t len;
+    int rc = EXI_EAPI;
+
+    if (id == NULL || block == NULL) {
+        return rc;
+    }
+    rc = rpc_call(a->rpc, "getrawtransaction",
+                  json_pack("[s,b,s]", id, 0, block), &v);
+    if (rc == EXI_OK && !json_is_string(v)) {
+        rc = EXI_EFORMAT;
+    }
+    if (rc == EXI_OK) {
+        len = json_string_length(v);
+        raw = malloc(len / 2 + 1);
+        rc = raw == NULL ? EXI_ENOMEM
+                         : exi_unhex(raw, json_string_value(v), len);
+    }
+    if (rc == EXI_OK) {
+        rc = exi_tx_parse_whole(&tx, raw, len / 2);
+    }
+    if (rc == EXI_OK) {
+        const uint8_t *p = tx.ins;
+
+        for (uint32_t i = 0; i < tx.nin && rc == 0; i++) {
+            p = exi_txin_next(&in, p);
+            rc = in.prev_index == index
+                 && memcmp(in.prev_txid, txid->b, EXI_HASH_LEN) == 0;
+        }
+    }
+    free(raw);
+    json_decref(v);
+    return rc;
+}
+
+/* The candidate that spends an output, or null. */
+static int
+bell_spender(struct bell_ask *a)
+{
+    const json_t *index = json_array_get(a->params, 1);
+    const json_t *list = json_array_get(a->params, 2);
+    struct exi_txid txid;
+    json_t *v;
+    size_t i;
+
+    if (!bell_hash(a, 0, txid.b) || !json_is_integer(index)
+        || json_integer_value(index) < 0
+        || json_integer_value(index) > (json_int_t) UINT32_MAX) {
+        return EXI_EAPI;
+    }
+    json_array_foreach(list, i, v)
+    {
+        int rc = bell_spends(a, v, &txid, (uint32_t) json_integer_value(index));
+
+        if (rc != 0) {
+            return rc < 0 ? rc : rpc_json_text(a->out, v);
+        }
+    }
+    return rpc_buf_add(a->out, "null", 4);
+}
+
 /* Height of a block that the node knows by its hash. */
 static int
 bell_blockheight(struct bell_ask *a)
@@ -443,6 +514,7 @@ static const struct bell_method bell_methods[] = {
     { "rawtx", bell_rawtx, BELL_CODE_DAEMON, false },
     { "verbosetx", bell_verbosetx, BELL_CODE_DAEMON, false },
     { "mempoolinfo", bell_mempoolinfo, BELL_CODE_DAEMON, false },
+    { "spender", bell_spender, BELL_CODE_DAEMON, false },
     { "blockheight", bell_blockheight, BELL_CODE_DAEMON, false },
     { "blockstats", bell_blockstats, BELL_CODE_DAEMON, false },
     { "networkinfo", bell_networkinfo, BELL_CODE_DAEMON, false },

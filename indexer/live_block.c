@@ -94,7 +94,7 @@ confirm(struct live *l, uint64_t id, const struct exi_tx *tx, uint32_t height,
         rc = live_pool_leave(l, id, t.vsize);
     }
     if (rc == EXI_OK) {
-        rc = live_touch(l, t.scripts, t.nscripts);
+        rc = live_touch_tx(l, &t);
     }
     if (rc == EXI_OK) {
         rc = live_spenders(l, &t.txid, &l->children);
@@ -297,7 +297,7 @@ unconfirm(struct live *l, uint64_t id)
     l->children.n = 0;
     rc = live_spenders(l, &t.txid, &l->children);
     if (rc == EXI_OK) {
-        rc = live_touch(l, t.scripts, t.nscripts);
+        rc = live_touch_tx(l, &t);
     }
     if (rc == EXI_OK) {
         rc = live_pool_enter(l, id, t.vsize);

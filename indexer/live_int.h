@@ -170,6 +170,8 @@ int live_del(struct live *l, enum live_db db, const void *key,
  */
 int live_touch(struct live *l, const uint8_t *scripts,
                uint32_t nscripts) EXI_MUST_CHECK;
+/* The transaction itself (by its id) and its scripts. */
+int live_touch_tx(struct live *l, const struct exi_live_tx *t) EXI_MUST_CHECK;
 void live_touch_clear(struct live_set *s);
 /* Change record (malloc'd, *len bytes) of what was touched. */
 int live_touch_record(struct live *l, enum exi_change kind, uint8_t **out,

@@ -119,7 +119,7 @@ flag_put(struct live *l, uint64_t id, struct exi_live_tx *t, uint32_t flags)
         return EXI_OK;
     }
     t->flags = flags;
-    rc = live_touch(l, t->scripts, t->nscripts);
+    rc = live_touch_tx(l, t);
     return rc ? rc : live_tx_put(l, id, t, 0);
 }
 
@@ -293,7 +293,7 @@ remove_one(struct live *l, uint64_t id)
     }
     rc = live_spenders(l, &t.txid, &l->stack);
     if (rc == EXI_OK) {
-        rc = live_touch(l, t.scripts, t.nscripts);
+        rc = live_touch_tx(l, &t);
     }
     if (rc == EXI_OK) {
         rc = live_pool_leave(l, id, t.vsize);

@@ -463,7 +463,7 @@ live_rows_insert(struct live *l, int32_t height, uint32_t pos, uint64_t time_ms,
         rc = live_tx_put(l, new_id, &t, MDB_APPEND);
     }
     if (rc == EXI_OK) {
-        rc = live_touch(l, scripts, t.nscripts);
+        rc = live_touch_tx(l, &t);
     }
     free(scripts);
     *id = new_id;

@@ -1,5 +1,5 @@
 /*
- * The set of scripts that the change under way touched, and the change record
+ * The set of scripts and transactions that the change under way touched, and the change record
  * made of it.  Open addressing; slots carry a stamp, so that clearing is free.
  * The place of a key is mixed with a secret, as anyone can choose scripts.
  */
@@ -73,6 +73,14 @@ live_touch(struct live *l, const uint8_t *scripts, uint32_t nscripts)
         s->full = s->n > KEYS_MAX;
     }
     return EXI_OK;
+}
+
+int
+live_touch_tx(struct live *l, const struct exi_live_tx *t)
+{
+    int rc = live_touch(l, t->txid.b, 1);
+
+    return rc ? rc : live_touch(l, t->scripts, t->nscripts);
 }
 
 void

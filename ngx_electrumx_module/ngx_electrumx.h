@@ -130,6 +130,7 @@ struct ngx_electrumx_session_s {
 
     /* owned by ngx_electrumx_subscribe.c */
     void                      *subscriptions;
+    ngx_queue_t                watches;        /* zero: none yet */
     ngx_uint_t                 nsubs;
     unsigned                   headers_sub:1;
 

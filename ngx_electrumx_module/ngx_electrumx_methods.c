@@ -20,6 +20,8 @@
     { name, NGX_ELECTRUMX_ARG_ ## type, 1, value, NULL }
 #define end                                                                   \
     { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0, NULL }
+#define spk_hint                                                              \
+    { "spk_hint", NGX_ELECTRUMX_ARG_SCRIPT, 1, 0, NULL }
 #define scriptpubkey                                                          \
     { "scriptpubkey", NGX_ELECTRUMX_ARG_SCRIPT, 0, 0, "spk" }
 
@@ -165,6 +167,30 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
       ngx_electrumx_utxo_info, OTHER, 0,
       NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 100,
       { required("tx_hash", HASH), required("out_n", UINT), end } },
+
+    { ngx_string("blockchain.transaction.subscribe"),
+      ngx_electrumx_tx_subscribe, OTHER, 0, NGX_ELECTRUMX_VIEW, 25,
+      { required("tx_hash", HASH), end } },
+
+    { ngx_string("blockchain.transaction.unsubscribe"),
+      ngx_electrumx_tx_unsubscribe, OTHER, 0, 0, 10,
+      { required("tx_hash", HASH), end } },
+
+    { ngx_string("blockchain.outpoint.subscribe"),
+      ngx_electrumx_outpoint_subscribe, V(1, 7, 0), 0,
+      NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 100,
+      { required("tx_hash", HASH), required("txout_idx", UINT), spk_hint,
+        end } },
+
+    { ngx_string("blockchain.outpoint.get_status"),
+      ngx_electrumx_outpoint_get_status, V(1, 7, 0), 0,
+      NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 100,
+      { required("tx_hash", HASH), required("txout_idx", UINT), spk_hint,
+        end } },
+
+    { ngx_string("blockchain.outpoint.unsubscribe"),
+      ngx_electrumx_outpoint_unsubscribe, V(1, 7, 0), 0, 0, 10,
+      { required("tx_hash", HASH), required("txout_idx", UINT), end } },
 
     /* mempool and fees */
 

@@ -239,6 +239,11 @@ ngx_int_t ngx_electrumx_tx_id_from_pos(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_tx_get_height(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_tx_get_blockhash(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_utxo_info(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_tx_subscribe(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_tx_unsubscribe(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_outpoint_subscribe(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_outpoint_get_status(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_outpoint_unsubscribe(ngx_electrumx_req_t *r);
 
 ngx_int_t ngx_electrumx_estimatefee(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_relayfee(ngx_electrumx_req_t *r);
@@ -302,6 +307,53 @@ int ngx_electrumx_txout(struct exi_view *view, const struct exi_txpos *pos,
     uint32_t index, struct exi_txout *out);
 int ngx_electrumx_tx_output(const struct exi_tx *tx, uint32_t index,
     struct exi_txout *out);
+
+
+/* outpoints */
+
+/* An output, or a whole transaction. */
+
+typedef struct {
+    struct exi_txid              txid;
+    uint32_t                     index;
+    ngx_uint_t                   whole;
+} ngx_electrumx_outpoint_t;
+
+
+/* What became of it; heights of the mempool are 0 and -1. */
+
+typedef struct {
+    struct exi_txid              spender;
+    int32_t                      funder_height;
+    int32_t                      spender_height;
+    struct exi_skey              script;      /* of the output */
+    unsigned                     funded:1;
+    unsigned                     spent:1;
+    unsigned                     has_script:1;
+    unsigned                     deep:1;      /* not known: spent in the settled
+                                                 chain, or there is none */
+} ngx_electrumx_spend_t;
+
+
+/* Status as the view has it; EXI_OK, EXI_EFORMAT, EXI_EIO ... */
+int ngx_electrumx_spend(struct exi_view *view,
+    const ngx_electrumx_outpoint_t *o, ngx_electrumx_spend_t *st);
+
+/* Its JSON; not of a deep one. */
+void ngx_electrumx_spend_write(struct exi_jw *jw,
+    const ngx_electrumx_outpoint_t *o, const ngx_electrumx_spend_t *st);
+
+/* Subscribes the session, which has been told st.  EXI_EAPI: it has too many
+   subscriptions; EXI_ENOMEM. */
+int ngx_electrumx_watch_add(ngx_electrumx_session_t *s,
+    const ngx_electrumx_outpoint_t *o, const ngx_electrumx_spend_t *st,
+    const ngx_str_t *spelling);
+
+/* Whether it was subscribed. */
+ngx_uint_t ngx_electrumx_watch_remove(ngx_electrumx_session_t *s,
+    const ngx_electrumx_outpoint_t *o);
+
+void ngx_electrumx_watches_closed(ngx_electrumx_session_t *s);
 
 
 /* subscribe */

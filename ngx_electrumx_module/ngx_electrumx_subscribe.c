@@ -21,6 +21,7 @@
 
 #include "ngx_electrumx_rpc.h"
 #include "ngx_electrumx_subs.h"
+#include "ngx_electrumx_watch.h"
 
 
 #define NGX_ELECTRUMX_TURN           500      /* scripts in a turn */
@@ -31,6 +32,7 @@ struct ngx_electrumx_subs_s {
     ngx_electrumx_state_t        state;
     ngx_electrumx_index_t       *index;
     ngx_electrumx_table_t        table;
+    ngx_electrumx_watches_t      watches;
 
     ngx_uint_t                   started;
     uint64_t                     instance;    /* changes seen so far */
@@ -96,6 +98,8 @@ ngx_electrumx_subs_init(ngx_electrumx_index_t *index, ngx_cycle_t *cycle)
                                            ^ (uint64_t) ngx_random() << 11
                                            ^ (uint64_t) ngx_random());
 
+    ngx_electrumx_watches_init(&subs->watches, index, subs->table.seed);
+
     subs->event.handler = ngx_electrumx_subs_event;
     subs->event.data = subs;
     subs->event.log = cycle->log;
@@ -128,6 +132,7 @@ ngx_electrumx_subs_done(ngx_electrumx_index_t *index)
     }
 
     ngx_electrumx_table_done(&subs->table);
+    ngx_electrumx_watches_done(&subs->watches);
 
     ngx_free(subs);
     index->subs = NULL;
@@ -138,6 +143,13 @@ ngx_electrumx_state_t *
 ngx_electrumx_state(ngx_electrumx_index_t *index)
 {
     return index->subs ? &index->subs->state : NULL;
+}
+
+
+ngx_electrumx_watches_t *
+ngx_electrumx_watches(ngx_electrumx_index_t *index)
+{
+    return index->subs ? &index->subs->watches : NULL;
 }
 
 
@@ -179,6 +191,11 @@ ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs)
 
     rc = ngx_electrumx_subs_drain(subs, view);
 
+    if (rc == NGX_OK) {
+        rc = ngx_electrumx_watches_drain(&subs->watches, view,
+                                         NGX_ELECTRUMX_TURN);
+    }
+
     exi_view_end(view);
 
     if (rc == NGX_AGAIN && !subs->event.posted) {
@@ -214,7 +231,7 @@ ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
         subs->tip_height = state->tip_height;
         subs->tip = state->tip;
 
-    } else if (subs->table.scripts.n) {
+    } else if (subs->table.scripts.n || subs->watches.nlinks) {
         rc = exi_changes(view, subs->instance, subs->seq,
                          ngx_electrumx_subs_change, subs);
 
@@ -239,7 +256,9 @@ ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
         ngx_electrumx_subs_tip(subs, view);
     }
 
-    if (subs->dirty_first && !subs->event.posted) {
+    if ((subs->dirty_first || !ngx_queue_empty(&subs->watches.dirty))
+        && !subs->event.posted)
+    {
         ngx_post_event(&subs->event, &ngx_posted_next_events);
     }
 }
@@ -250,6 +269,7 @@ ngx_electrumx_subs_change(void *ctx, uint64_t seq,
     const struct exi_live_change *c)
 {
     uint32_t               i, n;
+    const u_char          *key;
     ngx_electrumx_subs_t  *subs;
 
     subs = ctx;
@@ -261,11 +281,14 @@ ngx_electrumx_subs_change(void *ctx, uint64_t seq,
 
     for (n = 0; n < c->nscripts; n++) {
 
-        i = ngx_electrumx_script_find(&subs->table,
-                                   c->scripts + (size_t) n * EXI_SKEY_LEN);
+        key = c->scripts + (size_t) n * EXI_SKEY_LEN;
+        i = ngx_electrumx_script_find(&subs->table, key);
+
         if (i) {
             ngx_electrumx_subs_dirty(subs, i);
         }
+
+        ngx_electrumx_watches_touch(&subs->watches, key);
     }
 
     return EXI_OK;
@@ -276,6 +299,8 @@ static void
 ngx_electrumx_subs_all_dirty(ngx_electrumx_subs_t *subs)
 {
     uint32_t  i;
+
+    ngx_electrumx_watches_all(&subs->watches);
 
     for (i = 1; i <= subs->table.scripts.last; i++) {
         if (ngx_electrumx_script(&subs->table, i)->subs) {
@@ -720,6 +745,8 @@ ngx_electrumx_subs_closed(ngx_electrumx_session_t *s)
     ngx_electrumx_subs_t  *subs;
 
     s->headers_sub = 0;
+
+    ngx_electrumx_watches_closed(s);
 
     subs = s->index->subs;
 

@@ -51,11 +51,11 @@ static void
 check_args(void)
 {
     static const ngx_electrumx_param_t param[] = {
-        { "height", NGX_ELECTRUMX_ARG_UINT, 1, 0 },
-        { "mode", NGX_ELECTRUMX_ARG_ANY, 1, 0 },
-        { "hash", NGX_ELECTRUMX_ARG_HASH, 1, 0 },
-        { "raw", NGX_ELECTRUMX_ARG_HEXES, 1, 0 },
-        { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0 },
+        { "height", NGX_ELECTRUMX_ARG_UINT, 1, 0, NULL },
+        { "mode", NGX_ELECTRUMX_ARG_ANY, 1, 0, NULL },
+        { "hash", NGX_ELECTRUMX_ARG_HASH, 1, 0, NULL },
+        { "raw", NGX_ELECTRUMX_ARG_HEXES, 1, 0, NULL },
+        { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0, NULL },
     };
     ngx_electrumx_arg_t args[NGX_ELECTRUMX_MAX_ARGS];
     char why[80] = "";

@@ -35,10 +35,10 @@ json(const char *s)
 }
 
 static const ngx_electrumx_param_t some[] = {
-    { "h", NGX_ELECTRUMX_ARG_HASH, 0, 0 },
-    { "n", NGX_ELECTRUMX_ARG_UINT, 1, 42 },
-    { "b", NGX_ELECTRUMX_ARG_BOOL, 1, 0 },
-    { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0 },
+    { "h", NGX_ELECTRUMX_ARG_HASH, 0, 0, "hash" },
+    { "n", NGX_ELECTRUMX_ARG_UINT, 1, 42, NULL },
+    { "b", NGX_ELECTRUMX_ARG_BOOL, 1, 0, NULL },
+    { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0, NULL },
 };
 
 static const char *
@@ -138,6 +138,18 @@ test_types(void)
         { NGX_ELECTRUMX_ARG_HEX, "\"0g\"", "x: hex digits expected" },
         { NGX_ELECTRUMX_ARG_HEX, "\"0 \"", "x: hex digits expected" },
         { NGX_ELECTRUMX_ARG_HEX, "7", "x: hex digits expected" },
+        { NGX_ELECTRUMX_ARG_SCRIPT, "\"\"", "" },
+        { NGX_ELECTRUMX_ARG_SCRIPT, "\"00fF\"", "" },
+        { NGX_ELECTRUMX_ARG_SCRIPT, "\"0\"",
+          "x: a script in hex digits expected" },
+        { NGX_ELECTRUMX_ARG_SCRIPT, "7", "x: a script in hex digits expected" },
+        { NGX_ELECTRUMX_ARG_END, "-1", "" },
+        { NGX_ELECTRUMX_ARG_END, "\"-1\"", "" },
+        { NGX_ELECTRUMX_ARG_END, "12", "" },
+        { NGX_ELECTRUMX_ARG_END, "-2",
+          "x: a non-negative integer or -1 expected" },
+        { NGX_ELECTRUMX_ARG_END, "[1]",
+          "x: a non-negative integer or -1 expected" },
         { NGX_ELECTRUMX_ARG_HEXES, "[\"00\"]", "" },
         { NGX_ELECTRUMX_ARG_HEXES, "[\"00\",\"\\u0031f\"]", "" },
         { NGX_ELECTRUMX_ARG_HEXES, "[]",
@@ -151,7 +163,8 @@ test_types(void)
         { NGX_ELECTRUMX_ARG_ANY, "{\"a\":[]}", "" },
         { NGX_ELECTRUMX_ARG_ANY, "null", "" },
     };
-    ngx_electrumx_param_t param[2] = { { "x", 0, 0, 0 }, { NULL, 0, 0, 0 } };
+    ngx_electrumx_param_t param[2] = { { "x", 0, 0, 0, NULL },
+                                       { NULL, 0, 0, 0, NULL } };
 
     for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
         char list[256];
