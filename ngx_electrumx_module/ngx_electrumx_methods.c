@@ -126,6 +126,48 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
       ngx_electrumx_spk_unsubscribe, V(1, 7, 0), 0, 0, 10,
       { scriptpubkey, end } },
 
+    { ngx_string("blockchain.address.get_balance"),
+      ngx_electrumx_address_balance, V(1, 0, 0), V(1, 3, 0),
+      NGX_ELECTRUMX_VIEW, 100,
+      { required("address", STRING), end } },
+
+    { ngx_string("blockchain.address.get_history"),
+      ngx_electrumx_address_history, V(1, 0, 0), V(1, 3, 0),
+      NGX_ELECTRUMX_VIEW, 100,
+      { required("address", STRING), optional("from_height", UINT, 0),
+        optional("to_height", END, UINT64_MAX), end } },
+
+    { ngx_string("blockchain.address.get_mempool"),
+      ngx_electrumx_address_mempool, V(1, 0, 0), V(1, 3, 0),
+      NGX_ELECTRUMX_VIEW, 100,
+      { required("address", STRING), end } },
+
+    { ngx_string("blockchain.address.listunspent"),
+      ngx_electrumx_address_unspent, V(1, 0, 0), V(1, 3, 0),
+      NGX_ELECTRUMX_VIEW, 100,
+      { required("address", STRING), end } },
+
+    { ngx_string("blockchain.address.subscribe"),
+      ngx_electrumx_address_subscribe, V(1, 0, 0), V(1, 3, 0),
+      NGX_ELECTRUMX_VIEW, 20,
+      { required("address", STRING), end } },
+
+    { ngx_string("blockchain.address.unsubscribe"),
+      ngx_electrumx_address_unsubscribe, OTHER, 0, NGX_ELECTRUMX_VIEW, 10,
+      { required("address", STRING), end } },
+
+    { ngx_string("blockchain.address.get_scripthash"),
+      ngx_electrumx_address_scripthash, OTHER, 0, NGX_ELECTRUMX_VIEW, 10,
+      { required("address", STRING), end } },
+
+    { ngx_string("blockchain.address.get_status"),
+      ngx_electrumx_address_status, OTHER, 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("address", STRING), end } },
+
+    { ngx_string("blockchain.address.get_first_use"),
+      ngx_electrumx_address_first_use, OTHER, 0, NGX_ELECTRUMX_VIEW, 100,
+      { required("address", STRING), end } },
+
     /* transactions */
 
     { ngx_string("blockchain.transaction.broadcast"),

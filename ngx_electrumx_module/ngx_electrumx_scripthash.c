@@ -28,10 +28,6 @@ static ngx_int_t ngx_electrumx_wrapped(ngx_electrumx_req_t *r,
 static void ngx_electrumx_status(ngx_electrumx_req_t *r, const u_char *status,
     ngx_uint_t some);
 static int ngx_electrumx_first_row(void *ctx, const struct exi_hist *h);
-static ngx_int_t ngx_electrumx_subscribe_by(ngx_electrumx_req_t *r,
-    ngx_electrumx_by_e by);
-static ngx_int_t ngx_electrumx_unsubscribe_by(ngx_electrumx_req_t *r,
-    ngx_electrumx_by_e by);
 
 
 static ngx_inline void
@@ -388,7 +384,7 @@ ngx_electrumx_spk_subscribe(ngx_electrumx_req_t *r)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_electrumx_subscribe_by(ngx_electrumx_req_t *r, ngx_electrumx_by_e by)
 {
     int         rc;
@@ -435,7 +431,7 @@ ngx_electrumx_spk_unsubscribe(ngx_electrumx_req_t *r)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_electrumx_unsubscribe_by(ngx_electrumx_req_t *r, ngx_electrumx_by_e by)
 {
     if (ngx_electrumx_subs_remove(r->session, by, r->args[0].hash)) {

@@ -124,7 +124,7 @@ sub invalid {
     is(error('{"id":1,"method":"' . 'x' x 50000 . '"}'), '-32601 1',
         'a long name of a method');
     is(error('{"id":1,"method":"server.pin"}'), '-32601 1', 'a short one');
-    is(error(qq({"id":1,$PING,"params":[1]})), '-32602 1', 'too many');
+    is(error(qq({"id":1,$PING,"params":[1,"",3]})), '-32602 1', 'too many');
     is(error(qq({"id":1,$PING,"params":{"a":1}})), '-32602 1', 'by name');
 }
 

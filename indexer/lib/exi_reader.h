@@ -124,7 +124,8 @@ int exi_spender_live(struct exi_view *v, const struct exi_txid *txid,
  * (a live transaction may spend it): its script.  EXI_ENOTFOUND: it is spent,
  * not indexed or does not exist; EXI_EAPI: pos is live. */
 int exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
-                         uint32_t index, struct exi_skey *script) EXI_MUST_CHECK;
+                         uint32_t index,
+                         struct exi_skey *script) EXI_MUST_CHECK;
 
 /* Settled transaction that spends a settled output.  EXI_ENOTFOUND; EXI_EAPI:
  * pos is live, or this data directory has no `S` rows. */
