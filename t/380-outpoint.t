@@ -220,7 +220,9 @@ sub settled {
     compare($p);
     my $want = wanted($p);
     my ($o) = sort grep { $want->{$_}{spender_txhash}
-        && $want->{$_}{spender_height} < $p->{height} - 60 } keys %$want;
+        && $want->{$_}{spender_height} < $p->{height} - 60
+        && $p->{out}{$_} && @{ $p->history($p->{out}{$_}{sh}) } < 100
+        } keys %$want;
     my ($txid, $n) = split /:/, $o;
     is_deeply($c->call("$O.subscribe", $txid, $n, ''), $want->{$o},
         'subscribe');
