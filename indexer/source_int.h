@@ -9,10 +9,12 @@
 
 #include "source.h"
 
-#define SOURCE_RUN       256 /* blocks read from the files in one go */
-#define SOURCE_FDS       4   /* block files that a thread keeps open */
-#define SOURCE_TICK_MS   100 /* how soon a cancelled wait ends */
-#define SOURCE_BLOCK_MIN 81  /* header and a transaction count */
+#define SOURCE_WINDOW    4096 /* slots; a power of two */
+#define SOURCE_READERS   2    /* threads that read files at a time */
+#define SOURCE_RUN       256  /* blocks read from the files in one go */
+#define SOURCE_FDS       4    /* block files that a thread keeps open */
+#define SOURCE_TICK_MS   100  /* how soon a cancelled wait ends */
+#define SOURCE_BLOCK_MIN 81   /* header and a transaction count */
 
 /* ---- block files ---- */
 
@@ -174,6 +176,39 @@ struct source {
     struct source_slot *slots; /* ring */
     char why[512];
 };
+
+/* ---- of source_work.c; all but source_thread() and source_ask_node() with
+ * s->mutex held ---- */
+
+void *source_thread(void *worker);
+
+/* Wakes who can go on now. */
+void source_wake(struct source *s);
+
+/* The block from the node, as a chunk; takes no lock.  *words: the reason of a
+ * failure, until r is used again.  r NULL: EXI_ENOTFOUND. */
+int source_ask_node(struct source *s, struct rpc *r,
+                    const struct exi_blkid *hash, struct source_chunk **out,
+                    enum source_kind *kind, const char **words) EXI_MUST_CHECK;
+
+void source_chunk_link(struct source *s, struct source_chunk *c);
+
+/* Drops a reference; what is returned, the chunk or NULL, is to be freed. */
+struct source_chunk *source_chunk_unref(struct source *s,
+                                        struct source_chunk *c);
+void source_chunk_free(struct source_chunk *c); /* no mutex needed */
+
+static inline struct source_slot *
+source_slot_at(const struct source *s, size_t pos)
+{
+    return &s->slots[pos % SOURCE_WINDOW];
+}
+
+/* ---- of source.c ---- */
+
+/* Waits with s->mutex held; a tick at most, as a signal handler that cancels
+ * can't wake anybody. */
+void source_wait(struct source *s, pthread_cond_t *cond);
 
 /* Waits, unless cancelled. */
 void source_pause(struct source *s, long ms);
