@@ -42,7 +42,7 @@ struct source;
 /*
  * Starts reading blocks from ... from + n - 1, whose hashes (ascending heights)
  * are given (copied).  Looks through the block files first if there are any
- * (about 6 s for 900,000 blocks in the page cache of 2 cores); the node is not
+ * (about 3 s for 900,000 blocks in the page cache); the node is not
  * asked for anything yet.  EXI_EIO (SOURCE_FILES, but the folder can't be read
  * or has none of the blocks), EXI_EAPI (a URL), EXI_ENOMEM: why has the
  * sentence.
