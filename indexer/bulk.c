@@ -399,7 +399,7 @@ open_table(struct bulk *b)
     if (rc == EXI_OK && b->st.dump != NO_DUMP) {
         rc = fs_path(path, "%s/table.%u", b->dir, b->st.dump);
         if (rc == EXI_OK) {
-            rc = bulk_table_load(&b->table, path, b->st.coins);
+            rc = bulk_read_restore(b, path);
         }
     }
     return rc;

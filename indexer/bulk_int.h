@@ -328,11 +328,12 @@ int bulk_table_evict(struct bulk_table *t, uint64_t where, bulk_table_pt fn,
                      void *ctx) EXI_MUST_CHECK;
 /* A `where` below which about half of the entries are. */
 uint64_t bulk_table_median(const struct bulk_table *t);
-/* All entries to a new file / from it. */
+/* All entries to a new file. */
 int bulk_table_save(const struct bulk_table *t,
                     const char *path) EXI_MUST_CHECK;
-int bulk_table_load(struct bulk_table *t, const char *path,
-                    uint64_t n) EXI_MUST_CHECK;
+/* Calls fn with each of the n entries in such a file. */
+int bulk_table_each(const char *path, uint64_t n, bulk_table_pt fn,
+                    void *ctx) EXI_MUST_CHECK;
 
 static inline uint64_t
 bulk_table_home(const struct bulk_table *t, uint64_t fp)
@@ -352,6 +353,8 @@ bulk_table_prefetch(const struct bulk_table *t, uint64_t fp)
 /* bulk_read.c */
 
 int bulk_read_begin(struct bulk *b) EXI_MUST_CHECK;
+/* Fills the table from the file of a checkpoint. */
+int bulk_read_restore(struct bulk *b, const char *path) EXI_MUST_CHECK;
 /* Frees what only the phase read needs. */
 void bulk_read_end(struct bulk *b);
 /* All buffers to files. */

@@ -485,6 +485,21 @@ bulk_read_begin(struct bulk *b)
     return rc;
 }
 
+static int
+restore_one(void *ctx, const struct bulk_coin *c)
+{
+    struct bulk_coin copy = *c;
+
+    return put_coin(ctx, &copy);
+}
+
+/* The memory may be less than it was: then some of them are spilled. */
+int
+bulk_read_restore(struct bulk *b, const char *path)
+{
+    return bulk_table_each(path, b->st.coins, restore_one, b);
+}
+
 void
 bulk_read_end(struct bulk *b)
 {

@@ -235,26 +235,8 @@ bulk_table_save(const struct bulk_table *t, const char *path)
     return rc;
 }
 
-/* Puts n entries of buf into the table, which may have become smaller than
- * the one that was saved: EXI_ELIMIT. */
-static int
-enter(struct bulk_table *t, const struct bulk_coin *buf, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (bulk_table_full(t, 1) && !bulk_table_grow(t)
-            && t->count + 1 >= t->nslots) {
-            return EXI_ELIMIT;
-        }
-        if (buf[i].fp == 0) {
-            return EXI_EFORMAT;
-        }
-        insert(t, &buf[i]);
-    }
-    return EXI_OK;
-}
-
 int
-bulk_table_load(struct bulk_table *t, const char *path, uint64_t n)
+bulk_table_each(const char *path, uint64_t n, bulk_table_pt fn, void *ctx)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
     struct bulk_coin *buf = malloc(SAVE_BYTES);
@@ -274,7 +256,10 @@ bulk_table_load(struct bulk_table *t, const char *path, uint64_t n)
             rc = got < 0 ? fs_error() : EXI_EFORMAT;
             break;
         }
-        rc = enter(t, buf, (size_t) got / sizeof(*buf));
+        for (ssize_t i = 0; rc == EXI_OK && i < got / (ssize_t) sizeof(*buf);
+             i++) {
+            rc = buf[i].fp != 0 ? fn(ctx, &buf[i]) : EXI_EFORMAT;
+        }
         off += (uint64_t) got;
     }
     if (fd >= 0) {
