@@ -155,6 +155,7 @@ tell(struct bulk *b)
     p.done = (double) atomic_load(&b->done);
     p.total = (double) atomic_load(&b->total);
     p.height = atomic_load(&b->height);
+    p.time = atomic_load(&b->time);
     p.txs = atomic_load(&b->txs);
     p.bytes = atomic_load(&b->bytes);
     return b->o.progress(b->o.ctx, &p);

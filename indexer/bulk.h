@@ -35,6 +35,7 @@ struct bulk_progress {
     enum bulk_phase phase;
     double done, total; /* of the phase: blocks (READ), else bytes */
     uint32_t height;    /* last block read */
+    uint32_t time;      /* of its header */
     uint64_t txs;       /* transactions read */
     uint64_t bytes;     /* of blocks, read since bulk_open */
 };
@@ -53,10 +54,12 @@ struct bulk_opts {
     void *ctx;
 };
 
-/* Where blocks come from: source_next() and source_give_back(). */
+/* Where blocks come from: source_next(), source_give_back() and
+ * source_reject() (or NULL: a damaged block is an error). */
 struct bulk_source {
     int (*next)(void *ctx, struct source_block *b);
     void (*give_back)(void *ctx, struct source_block *b);
+    int (*reject)(void *ctx, struct source_block *b);
     void *ctx;
 };
 
@@ -93,7 +96,8 @@ uint32_t bulk_blocks(const struct bulk *b, struct exi_blkid *tip);
 
 /*
  * Reads blocks number bulk_blocks() ... `to` from src, which hands out exactly
- * those, and ends with a checkpoint if one is due or it was stopped.
+ * those, and ends with a checkpoint if one is due, src failed or it was
+ * stopped.
  * EXI_EFORMAT: a block is damaged; EXI_EAPI: it does not link to the one
  * before; an error of src; EXI_EIO, EXI_ESPACE, EXI_ENOMEM, EXI_ELIMIT.
  * After an error of src it may be called again; after any other the bulk sync

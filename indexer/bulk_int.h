@@ -193,7 +193,7 @@ struct bulk {
 
     /* Progress: any thread writes, the main thread reads. */
     atomic_ullong bytes, done, total;
-    atomic_uint height;
+    atomic_uint height, time;
     atomic_ullong txs;
     atomic_int stop; /* what the progress function said, or an error */
 

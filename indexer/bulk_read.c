@@ -268,6 +268,7 @@ add_unit(struct bulk *b, struct bulk_unit *u)
     b->st.txs += u->ntx;
     b->st.tip = u->hash;
     atomic_store(&b->height, u->height);
+    atomic_store(&b->time, exi_le32(u->header + 68));
     atomic_store(&b->txs, b->st.txs);
     atomic_fetch_add(&b->bytes, u->size);
     atomic_fetch_add(&b->done, 1);
@@ -328,6 +329,18 @@ may_take_locked(struct reader *r)
     return !r->ended && !atomic_load(&r->b->stop);
 }
 
+static int
+parse(const struct reader *r, struct bulk_unit *u,
+      const struct source_block *blk)
+{
+    int rc = bulk_parse(u, &r->b->st.key, blk->height, blk->raw, blk->rawlen);
+
+    return rc == EXI_OK
+                   && memcmp(u->hash.b, blk->hash.b, sizeof(blk->hash.b)) != 0
+               ? EXI_EFORMAT
+               : rc;
+}
+
 /* Takes a block and parses it into u; 1, 0: no more, or an error. */
 static int
 take_block(struct reader *r, struct bulk_unit *u)
@@ -345,10 +358,12 @@ take_block(struct reader *r, struct bulk_unit *u)
         pthread_mutex_unlock(&r->lock);
         return 0;
     }
-    rc = bulk_parse(u, &r->b->st.key, blk.height, blk.raw, blk.rawlen);
-    if (rc == EXI_OK
-        && memcmp(u->hash.b, blk.hash.b, sizeof(blk.hash.b)) != 0) {
-        rc = EXI_EFORMAT;
+    rc = parse(r, u, &blk);
+    if (rc == EXI_EFORMAT && r->src->reject != NULL) {
+        log_warn("bulk", "block %u is damaged: trying the node", blk.height);
+        if (r->src->reject(r->src->ctx, &blk) == EXI_OK) {
+            rc = parse(r, u, &blk);
+        }
     }
     if (rc == EXI_EFORMAT) {
         log_error("bulk", "block %u is damaged", blk.height);
@@ -439,7 +454,8 @@ bulk_read(struct bulk *b, const struct bulk_source *src, uint32_t to)
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);
     free(r);
-    if (rc > 0 || (rc == EXI_OK && bulk_checkpoint_due(b))) {
+    if (rc > 0
+        || (rc == EXI_OK && (src_rc != EXI_OK || bulk_checkpoint_due(b)))) {
         int saved = bulk_checkpoint(b);
 
         rc = saved == EXI_OK ? rc : saved;

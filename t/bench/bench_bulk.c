@@ -206,8 +206,7 @@ show(const struct bulk_stats *st, double wall, double cpu, double txs)
     for (int i = 0; i < BULK_PHASES; i++) {
         printf("%-6s wall %7.2f s   CPU %7.2f s   %5.2f CPU s per million "
                "tx\n",
-               names[i], st->wall_s[i], st->cpu_s[i],
-               st->cpu_s[i] / txs * 1e6);
+               names[i], st->wall_s[i], st->cpu_s[i], st->cpu_s[i] / txs * 1e6);
     }
     printf("all    wall %7.2f s   CPU %7.2f s   %5.2f CPU s per million tx   "
            "%.0f tx/s\n",
@@ -224,7 +223,7 @@ int
 main(int argc, char **argv)
 {
     struct blocks b = { .fd = -1 };
-    struct bulk_source src = { next_block, give_back, &b };
+    struct bulk_source src = { next_block, give_back, NULL, &b };
     struct settle_opts so = { .network = "regtest", .keep_generations = 1 };
     struct bulk_opts o = { .checkpoint_ms = 60000, .progress = progress };
     struct bulk *bulk = NULL;

@@ -22,6 +22,7 @@ struct br_source {
     const uint8_t *raw;
     size_t rawlen;
     uint32_t bad;
+    bool mend;
 };
 
 static int
@@ -58,11 +59,26 @@ br_give_back(void *ctx, struct source_block *b)
     (void) b;
 }
 
+/* The right bytes instead of replaced ones, if `mend` is set. */
+static int
+br_reject(void *ctx, struct source_block *b)
+{
+    struct br_source *s = ctx;
+
+    if (!s->mend) {
+        return EXI_ENODE;
+    }
+    b->raw = s->m->blocks[b->height].raw;
+    b->rawlen = s->m->blocks[b->height].rawlen;
+    b->hash = s->m->blocks[b->height].hash;
+    return EXI_OK;
+}
+
 /* Reads the blocks that are missing up to `to`. */
 BR_UNUSED static int
 br_read(struct bulk *b, struct br_source *s, uint32_t to)
 {
-    struct bulk_source src = { br_next, br_give_back, s };
+    struct bulk_source src = { br_next, br_give_back, br_reject, s };
 
     s->next = bulk_blocks(b, NULL);
     s->to = to + 1;

@@ -375,6 +375,24 @@ test_bad_blocks(void)
              == EXI_EAPI,
          "another genesis block");
     each_done("links");
+    {
+        struct bulk_opts o = opts(1 << 20, 2, 60000);
+        const char *data = fresh();
+        struct settle *s = open_in(&m, data, true);
+        struct br_source src = { .m = &m, .bad = 5, .mend = true };
+        struct bulk *b = NULL;
+
+        memcpy(raw, m.blocks[5].raw, len);
+        raw[len - 3] ^= 1;
+        src.raw = raw;
+        src.rawlen = len - 1;
+        is_int(bulk_open(&b, s, &o), EXI_OK, "open");
+        is_int(br_read(b, &src, 9), EXI_OK, "the node has the right one");
+        is_int(bulk_finish(b, why, sizeof(why)), EXI_OK, "finish");
+        bulk_close(b);
+        ok(published_right(s, &m, data), "rows");
+        settle_close(s);
+    }
     free(raw);
     cm_free(&m);
 }
@@ -459,7 +477,7 @@ test_interrupted(void)
     bulk_close(b);
 
     is_int(bulk_open(&b, s, &o), EXI_OK, "no checkpoint was due");
-    is_int(bulk_blocks(b, NULL), 0, "so nothing is kept");
+    is_int(bulk_blocks(b, NULL), 33, "but when the source failed");
     bulk_close(b);
     o.checkpoint_ms = 0;
     is_int(bulk_open(&b, s, &o), EXI_OK, "open");
