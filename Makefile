@@ -128,6 +128,7 @@ help:
 	'test-long     the long ones too' \
 	'check         the C units and the checks of the sources, in seconds' \
 	'check-source  only the checks of the sources' \
+	'bench         programs of t/bench, in build/bench' \
 	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \
@@ -270,6 +271,9 @@ fuzz:
 	+$(Q)$(MAKE) --no-print-directory BUILD=build/fuzzer CC=clang CXX=clang++ \
 	    SANITIZE=fuzzer-no-link,address,undefined OPT='-O1 -g' \
 	    $(fuzz_names:%=build/fuzzer/fuzzer/%)
+
+# Benchmarks, run by hand (docs/performance.md).
+-include t/bench/bench.mk
 
 check-units: $(unit_t) $(fuzz_t)
 

@@ -22,6 +22,7 @@ enum conf_type {
     CONF_BOOL,
     CONF_NETWORK, /* a name of the coin table */
     CONF_LEVEL,   /* a log level */
+    CONF_SOURCE,  /* a source of blocks */
     CONF_MODE     /* octal permission bits */
 };
 
@@ -48,6 +49,8 @@ static const struct conf_row conf_rows[] = {
       "the node's cookie file, for URLs without a password" },
     { "blocks_dir", CONF_TEXT, FIELD(blocks_dir), NULL, 0, 0,
       "the node's blocks directory, if it can be read" },
+    { "block_source", CONF_SOURCE, FIELD(block_source), "auto", 0, 0,
+      "auto, files, rest or rpc: where the initial sync reads blocks" },
     { "daemon_timeout_ms", CONF_INT, FIELD(daemon_timeout_ms), "30000", 1000,
       600000, "longest wait for an answer of the node" },
     { "poll_ms", CONF_INT, FIELD(poll_ms), "500", 50, 60000,
@@ -229,6 +232,23 @@ conf_set_level(struct conf_reader *rd, const struct conf_row *row,
 }
 
 static int
+conf_set_source(struct conf_reader *rd, const struct conf_row *row,
+                const char *value)
+{
+    static const char *const sources[] = { "auto", "files", "rest", "rpc" };
+
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        if (strcmp(value, sources[i]) == 0) {
+            return conf_set_text(rd, row, value);
+        }
+    }
+    return conf_fail(rd,
+                     "block_source must be auto, files, rest or rpc, "
+                     "not \"%s\"",
+                     value);
+}
+
+static int
 conf_set_mode(struct conf_reader *rd, const struct conf_row *row,
               const char *value)
 {
@@ -260,6 +280,8 @@ conf_set(struct conf_reader *rd, const struct conf_row *row, const char *value)
         return conf_set_network(rd, row, value);
     case CONF_LEVEL:
         return conf_set_level(rd, row, value);
+    case CONF_SOURCE:
+        return conf_set_source(rd, row, value);
     case CONF_MODE:
         return conf_set_mode(rd, row, value);
     }

@@ -17,6 +17,7 @@ struct conf {
     char *daemon_url;    /* comma list */
     char *daemon_cookie; /* file, or NULL */
     char *blocks_dir;    /* or NULL */
+    char *block_source;  /* auto, files, rest, rpc */
     char *log_level;
     char *socket_mode;    /* octal */
     int64_t live_window;  /* blocks, 10 ... 500, default 100 */

@@ -1,9 +1,11 @@
 /*
  * Initial sync, and catching up after a long stop: settles all blocks deeper
- * than the live window in batches bounded by memory, publishes generations on
- * the way.  Resumable at any kill: a batch is durable or it never was.
+ * than the live window.  An empty index of a long chain is made at once
+ * (initial_bulk.c); else blocks are settled in batches bounded by memory, and
+ * generations are published on the way.  Resumable at any kill: a batch is
+ * durable or it never was.
  */
-#include "sync.h"
+#include "initial.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,13 +13,11 @@
 #include "lib/exi_hex.h"
 #include "log.h"
 
-#define HASHES 500 /* block hashes asked for at once */
-
-/* Hashes of blocks from ... from + *n - 1; *n becomes how many are there. */
-static int
-ask_hashes(struct sync *s, uint32_t from, uint32_t *n, struct exi_blkid *out)
+int
+initial_hashes(struct sync *s, uint32_t from, uint32_t *n,
+               struct exi_blkid *out)
 {
-    json_t *params[HASHES], *results[HASHES];
+    json_t *params[INITIAL_HASHES], *results[INITIAL_HASHES];
     const char *hex;
     uint32_t got = 0;
     bool stop = false;
@@ -110,8 +110,8 @@ static int
 maybe_commit(struct sync *s, uint32_t tip)
 {
     size_t most = (size_t) s->conf->memory_mb * (1 << 20) / 8;
-    uint32_t before = settle_any(s->settle) ? settle_meta(s->settle)->height
-                                            : 0;
+    uint32_t before =
+        settle_any(s->settle) ? settle_meta(s->settle)->height : 0;
     struct exi_live_gen gen;
     int rc;
 
@@ -130,9 +130,10 @@ static int
 sync_range(struct sync *s, uint32_t from, uint32_t to, uint32_t tip,
            struct progress *p)
 {
-    struct exi_blkid hashes[HASHES];
-    uint32_t n = to - from + 1 < HASHES ? to - from + 1 : HASHES;
-    int rc = ask_hashes(s, from, &n, hashes);
+    struct exi_blkid hashes[INITIAL_HASHES];
+    uint32_t n =
+        to - from + 1 < INITIAL_HASHES ? to - from + 1 : INITIAL_HASHES;
+    int rc = initial_hashes(s, from, &n, hashes);
 
     for (uint32_t i = 0; i < n && rc == EXI_OK && !*s->stop; i++) {
         rc = sync_fetch(s, &hashes[i]);
@@ -184,7 +185,8 @@ initial_sync(struct sync *s)
             break;
         }
         s->status.target = c.blocks;
-        rc = sync_range(s, next, to, c.blocks, &p);
+        rc = initial_bulk_wanted(s, to) ? initial_bulk(s, to)
+                                        : sync_range(s, next, to, c.blocks, &p);
         if (rc != EXI_OK) {
             return rc;
         }

@@ -34,7 +34,7 @@ settle_grow(void *p, size_t *cap, size_t need, size_t size)
         return EXI_OK;
     }
     while (n < need) {
-        n += n / 2;
+        n += n / 2 + 1;
     }
     memcpy(&old, p, sizeof(old));
     q = realloc(old, n * size);

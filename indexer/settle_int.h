@@ -214,4 +214,13 @@ int settle_dup_rows(struct settle *s, struct settle_db_batch *wb,
 /* Removes what a kill left and reads the list of generations. */
 int settle_scan(struct settle *s, char *why, size_t whylen) EXI_MUST_CHECK;
 
+/*
+ * Gives an empty settled layer the index in directory `from` (db/ without a
+ * log, flat/; both synced; on the same file system), of which m is the M row:
+ * a new epoch with links to its files.  The old epoch's directory is removed
+ * at the end, even if `from` is in it.  why as settle_open.
+ */
+int settle_adopt(struct settle *s, const char *from, const struct exi_meta *m,
+                 char *why, size_t whylen) EXI_MUST_CHECK;
+
 #endif /* SETTLE_INT_H */

@@ -697,11 +697,40 @@ remove_epoch(const struct settle *s, uint64_t epoch)
     }
 }
 
+/*
+ * An opened epoch becomes the one in use.  When that fails, it is removed
+ * unless CURRENT may name it.
+ */
+static int
+switch_epoch(struct settle *s, uint64_t epoch, struct settle_epoch *e,
+             char *why, size_t whylen)
+{
+    uint64_t old = s->epoch;
+    int rc = settle_epoch_choose(s, epoch);
+
+    if (rc != EXI_OK) {
+        snprintf(why, whylen, "settled/CURRENT: %s", strerror(errno));
+        settle_epoch_close(e);
+        /* Unless it surely names the old one, both stay. */
+        if (settle_epoch_choose(s, old) == EXI_OK) {
+            remove_epoch(s, epoch);
+        }
+        return rc;
+    }
+    settle_db_close(s->db);
+    flat_close(s->flat);
+    settle_epoch_use(s, e);
+    s->broken = false;
+    s->epoch = epoch;
+    remove_epoch(s, old);
+    return EXI_OK;
+}
+
 int
 settle_fallback(struct settle *s, uint64_t number, char *why, size_t whylen)
 {
     const struct settle_gen *g = gens_find(s, number);
-    uint64_t old = s->epoch, epoch = s->epoch + 1;
+    uint64_t epoch = s->epoch + 1;
     struct settle_epoch e;
     int rc;
 
@@ -711,26 +740,62 @@ settle_fallback(struct settle *s, uint64_t number, char *why, size_t whylen)
     }
     settle_abort(s);
     rc = prepare(s, g, epoch, &e, why, whylen);
+    if (rc != EXI_OK) {
+        remove_epoch(s, epoch);
+        return rc;
+    }
+    return switch_epoch(s, epoch, &e, why, whylen);
+}
+
+/*
+ * Take over an index that was made elsewhere.
+ */
+
+/* settled/<epoch>: links to what is in `from`. */
+static int
+epoch_of(const struct settle *s, const char *from, const struct exi_meta *m,
+         uint64_t epoch)
+{
+    char to[FS_PATH_MAX];
+    struct flat_counts counts;
+    int rc = settle_epoch_path(to, s, epoch, "");
+
     if (rc == EXI_OK) {
-        rc = settle_epoch_choose(s, epoch);
-        if (rc != EXI_OK) {
-            snprintf(why, whylen, "settled/CURRENT: %s", strerror(errno));
-            settle_epoch_close(&e);
-            /* Unless it surely names the old one, both stay. */
-            if (settle_epoch_choose(s, old) != EXI_OK) {
-                return rc;
-            }
-        }
+        rc = fs_remove_tree(to);
+    }
+    if (rc == EXI_OK) {
+        flat_counts_of(&counts, m->height, m->tx_count);
+        rc = copy_index(from, to, &counts, false);
+    }
+    return rc == EXI_OK ? fs_sync_dir(to) : rc;
+}
+
+int
+settle_adopt(struct settle *s, const char *from, const struct exi_meta *m,
+             char *why, size_t whylen)
+{
+    uint64_t epoch = s->epoch + 1;
+    struct settle_epoch e;
+    int rc;
+
+    if (s->any) {
+        return EXI_EAPI;
+    }
+    settle_abort(s);
+    rc = epoch_of(s, from, m, epoch);
+    if (rc != EXI_OK) {
+        snprintf(why, whylen, "%s: %s", from, strerror(errno));
+    } else {
+        rc = settle_epoch_open(&e, s, epoch, why, whylen);
+    }
+    if (rc == EXI_OK && (!e.any || memcmp(&e.meta, m, sizeof(*m)) != 0)) {
+        snprintf(why, whylen, "the new index is not what it should be");
+        settle_epoch_close(&e);
+        rc = EXI_EFORMAT;
     }
     if (rc != EXI_OK) {
         remove_epoch(s, epoch);
         return rc;
     }
-    settle_db_close(s->db);
-    flat_close(s->flat);
-    settle_epoch_use(s, &e);
-    s->broken = false;
-    s->epoch = epoch;
-    remove_epoch(s, old);
-    return EXI_OK;
+    return switch_epoch(s, epoch, &e, why, whylen);
 }

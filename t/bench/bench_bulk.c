@@ -1,0 +1,292 @@
+/*
+ * Bulk sync of a file of blocks (magic, size, block, as the node's block files
+ * and chaingen write them; in order, genesis block first), without a node:
+ *
+ *     bench_bulk FILE DATA_DIR [memory_mb [threads [checkpoint_ms [spender]]]]
+ *
+ * Prints time by phase, memory, temporary disk and the size of the index by
+ * kind of row.  DATA_DIR must be empty, or hold an unfinished run.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bulk.h"
+#include "exi_bytes.h"
+#include "exi_readonly_env.h"
+#include "exi_sha256.h"
+#include "exi_tx.h"
+#include "log.h"
+
+struct blocks {
+    int fd;
+    uint64_t *at; /* of the block, after magic and size */
+    uint32_t *size;
+    uint32_t n;
+    uint64_t txs;
+    uint64_t bytes;
+    uint32_t next;
+    pthread_mutex_t lock;
+};
+
+static void
+die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+/* Offsets of all blocks, and how many transactions they have. */
+static void
+scan(struct blocks *b, const char *path)
+{
+    struct stat st;
+    uint64_t off = 0;
+    struct exi_block bl;
+    const uint8_t *p;
+
+    b->fd = open(path, O_RDONLY);
+    if (b->fd < 0 || fstat(b->fd, &st) != 0) {
+        die(path);
+    }
+    p = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_SHARED, b->fd, 0);
+    if (p == MAP_FAILED) {
+        die(path);
+    }
+    while (off + 8 < (uint64_t) st.st_size && exi_le32(p + off) != 0) {
+        uint32_t size = exi_le32(p + off + 4);
+
+        if (b->n % 4096 == 0) {
+            b->at = realloc(b->at, (b->n + 4096) * sizeof(*b->at));
+            b->size = realloc(b->size, (b->n + 4096) * sizeof(*b->size));
+        }
+        if (exi_block_open(&bl, p + off + 8, size) != EXI_OK) {
+            fprintf(stderr, "block %u can't be read\n", b->n);
+            exit(1);
+        }
+        b->at[b->n] = off + 8;
+        b->size[b->n++] = size;
+        b->txs += bl.ntx;
+        b->bytes += size;
+        off += size + 8;
+    }
+    munmap((void *) (uintptr_t) p, (size_t) st.st_size);
+    pthread_mutex_init(&b->lock, NULL);
+}
+
+static int
+next_block(void *ctx, struct source_block *out)
+{
+    struct blocks *b = ctx;
+    uint32_t i;
+    uint8_t *raw;
+
+    pthread_mutex_lock(&b->lock);
+    i = b->next < b->n ? b->next++ : b->n;
+    pthread_mutex_unlock(&b->lock);
+    if (i == b->n) {
+        return 0;
+    }
+    raw = malloc(b->size[i]);
+    if (raw == NULL
+        || pread(b->fd, raw, b->size[i], (off_t) b->at[i])
+               != (ssize_t) b->size[i]) {
+        die("read");
+    }
+    out->height = i;
+    out->raw = raw;
+    out->rawlen = b->size[i];
+    exi_sha256d(out->hash.b, raw, 80);
+    return 1;
+}
+
+static void
+give_back(void *ctx, struct source_block *b)
+{
+    (void) ctx;
+    free((void *) (uintptr_t) b->raw);
+}
+
+static double
+now(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
+}
+
+/* Rows, keys and values by kind. */
+static void
+show_rows(const char *data, const struct exi_live_gen *g, double txs)
+{
+    struct exi_rodb *db = NULL;
+    struct exi_rodb_iter *it;
+    const uint8_t *key, *val;
+    size_t keylen, vallen;
+    char path[1200], err[256];
+    uint64_t rows[256] = { 0 }, keys[256] = { 0 }, vals[256] = { 0 };
+
+    snprintf(path, sizeof(path), "%s/generations/%010llu/db", data,
+             (unsigned long long) g->number);
+    if (exi_rodb_open(&db, path, err, sizeof(err)) != EXI_OK) {
+        fprintf(stderr, "%s: %s\n", path, err);
+        return;
+    }
+    it = exi_rodb_iter_new(db);
+    exi_rodb_iter_seek(it, "", 0);
+    while (exi_rodb_iter_row(it, &key, &keylen, &val, &vallen) == 1) {
+        rows[key[0]]++;
+        keys[key[0]] += keylen;
+        vals[key[0]] += vallen;
+        exi_rodb_iter_next(it);
+    }
+    exi_rodb_iter_free(it);
+    exi_rodb_close(db);
+    for (int k = 0; k < 256; k++) {
+        if (rows[k] != 0) {
+            printf("%c rows   %10llu  keys + values %7.1f MB  %6.2f bytes/tx\n",
+                   k, (unsigned long long) rows[k],
+                   (double) (keys[k] + vals[k]) / 1e6,
+                   (double) (keys[k] + vals[k]) / txs);
+        }
+    }
+}
+
+static void
+show_du(const char *data, const char *what, double txs)
+{
+    char cmd[1200];
+    unsigned long long kb = 0;
+    FILE *f;
+
+    snprintf(cmd, sizeof(cmd), "du -sk '%s'/settled/0*/%s", data, what);
+    f = popen(cmd, "r");
+    if (f != NULL && fscanf(f, "%llu", &kb) == 1) {
+        printf("%-5s on disk %7.1f MB  %6.2f bytes/tx\n", what,
+               (double) kb * 1024 / 1e6, (double) kb * 1024 / txs);
+    }
+    if (f != NULL) {
+        pclose(f);
+    }
+}
+
+static int
+progress(void *ctx, const struct bulk_progress *p)
+{
+    static const char *const names[] = { "read", "join", "txids", "rows",
+                                         "link" };
+    static double last;
+    double t = now(CLOCK_MONOTONIC);
+
+    (void) ctx;
+    if (t - last > 1 && isatty(2)) {
+        fprintf(stderr, "%s %.0f %%, block %u, %llu tx\n", names[p->phase],
+                100 * p->done / p->total, p->height,
+                (unsigned long long) p->txs);
+        last = t;
+    }
+    return 0;
+}
+
+static void
+show(const struct bulk_stats *st, double wall, double cpu, double txs)
+{
+    static const char *const names[] = { "read", "join", "txids", "rows",
+                                         "link" };
+    struct rusage ru;
+
+    for (int i = 0; i < BULK_PHASES; i++) {
+        printf("%-6s wall %7.2f s   CPU %7.2f s   %5.2f CPU s per million "
+               "tx\n",
+               names[i], st->wall_s[i], st->cpu_s[i], st->cpu_s[i] / txs * 1e6);
+    }
+    printf("all    wall %7.2f s   CPU %7.2f s   %5.2f CPU s per million tx   "
+           "%.0f tx/s\n",
+           wall, cpu, cpu / txs * 1e6, txs / wall);
+    getrusage(RUSAGE_SELF, &ru);
+    printf("peak memory %ld MB, temporary files %.1f MB (%.1f bytes/tx), "
+           "%llu spilled, %llu missed\n",
+           ru.ru_maxrss / 1024, (double) st->temp_bytes / 1e6,
+           (double) st->temp_bytes / txs, (unsigned long long) st->spills,
+           (unsigned long long) st->misses);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct blocks b = { .fd = -1 };
+    struct bulk_source src = { next_block, give_back, NULL, &b };
+    struct settle_opts so = { .network = "regtest", .keep_generations = 1 };
+    struct bulk_opts o = { .checkpoint_ms = 60000, .progress = progress };
+    struct bulk *bulk = NULL;
+    struct bulk_stats st;
+    struct settle *s;
+    struct exi_live_gen gen;
+    uint8_t header[80];
+    char why[512] = "";
+    double wall, cpu;
+    int rc;
+
+    if (argc < 3) {
+        fprintf(stderr, "bench_bulk FILE DATA_DIR [memory_mb [threads "
+                        "[checkpoint_ms [spender]]]]\n");
+        return 2;
+    }
+    scan(&b, argv[1]);
+    if (pread(b.fd, header, 80, 8) != 80) {
+        die(argv[1]);
+    }
+    exi_sha256d(so.genesis.b, header, 80);
+    so.data_dir = argv[2];
+    so.expected_txs = o.expected_txs = b.txs;
+    so.spender = argc > 6 && atoi(argv[6]) != 0;
+    o.memory = (size_t) (argc > 3 ? atoi(argv[3]) : 2048) << 20;
+    o.threads = argc > 4 ? (unsigned) atoi(argv[4]) : 0;
+    o.checkpoint_ms = argc > 5 ? (unsigned) atoi(argv[5]) : 60000;
+    log_set_level("debug");
+    mkdir(argv[2], 0755);
+    rc = settle_open(&s, &so, why, sizeof(why));
+    if (rc != EXI_OK) {
+        fprintf(stderr, "%s\n", why);
+        return 1;
+    }
+    wall = now(CLOCK_MONOTONIC);
+    cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    rc = bulk_open(&bulk, s, &o);
+    if (rc == EXI_OK) {
+        b.next = bulk_blocks(bulk, NULL);
+        printf("%u blocks, %llu transactions, %.1f MB; memory %zu MB; "
+               "begins at block %u\n",
+               b.n, (unsigned long long) b.txs, (double) b.bytes / 1e6,
+               o.memory >> 20, b.next);
+        rc = bulk_reading(bulk) ? bulk_read(bulk, &src, b.n - 1) : EXI_OK;
+    }
+    if (rc == EXI_OK) {
+        rc = bulk_finish(bulk, why, sizeof(why));
+    }
+    if (rc != EXI_OK) {
+        fprintf(stderr, "%s %s\n", exi_strerror(rc), why);
+        return 1;
+    }
+    bulk_stats(bulk, &st);
+    bulk_close(bulk);
+    rc = settle_publish(s, &gen);
+    wall = now(CLOCK_MONOTONIC) - wall;
+    cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    show(&st, wall, cpu, (double) b.txs);
+    if (rc == EXI_OK) {
+        show_rows(argv[2], &gen, (double) b.txs);
+    }
+    settle_close(s);
+    show_du(argv[2], "db", (double) b.txs);
+    show_du(argv[2], "flat", (double) b.txs);
+    return rc == EXI_OK ? 0 : 1;
+}
