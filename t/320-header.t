@@ -174,7 +174,7 @@ sub subscription {
 # Lower and higher tips of another branch; what is announced is served.
 sub reorg {
     $node->generate(4);
-    $new->notification($HEADERS, 10, sub { $_[0][0]{height} == $top + 4 });
+    $new->notification($HEADERS, 30, sub { $_[0][0]{height} == $top + 4 });
     for my $more (1, 0, -2) {
         if ($more > 0) {
             $node->reorg(3, $more);
@@ -184,7 +184,7 @@ sub reorg {
                 $node->hash_at($node->height + $more));
         }
         my $tip = $node->tip;
-        my $n = $new->notification($HEADERS, 10, sub {
+        my $n = $new->notification($HEADERS, 30, sub {
             display(sha256d(pack 'H*', $_[0][0]{hex})) eq $tip });
         is($n->[0]{height}, $node->height, "height $n->[0]{height}");
         is($new->call("$B.header", $n->[0]{height}), $n->[0]{hex},

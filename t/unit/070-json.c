@@ -433,6 +433,11 @@ test_jansson(void)
         json_t *j = json_loadb(s, len, JSON_DECODE_ANY, &e);
         bool both = (n > 0) == (j != NULL);
 
+        if (memchr(s, 0, len) != NULL) { /* jansson takes some of them */
+            each(n <= 0, "a NUL byte is refused");
+            json_decref(j);
+            continue;
+        }
         if (j == NULL && n > 0
             && json_error_code(&e) == json_error_numeric_overflow) {
             continue; /* jansson's numbers are smaller */
