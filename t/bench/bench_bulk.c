@@ -5,7 +5,8 @@
  *     bench_bulk FILE DATA_DIR [memory_mb [threads [checkpoint_ms [spender]]]]
  *
  * Prints time by phase, memory, temporary disk and the size of the index by
- * kind of row.  DATA_DIR must be empty, or hold an unfinished run.
+ * kind of row, and compares the index with FILE.samples.tsv, which chaingen
+ * writes.  DATA_DIR must be empty, or hold an unfinished run.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -20,7 +21,9 @@
 
 #include "bulk.h"
 #include "exi_bytes.h"
+#include "exi_hex.h"
 #include "exi_readonly_env.h"
+#include "exi_script.h"
 #include "exi_sha256.h"
 #include "exi_tx.h"
 #include "log.h"
@@ -160,6 +163,103 @@ show_rows(const char *data, const struct exi_live_gen *g, double txs)
     }
 }
 
+/* Entries of a script in its H row of chunk 0. */
+static uint64_t
+history(struct exi_rodb *db, const struct exi_skey *k, uint8_t bits)
+{
+    struct exi_rodb_val *holder;
+    struct exi_hist_slot slot;
+    const uint8_t *val;
+    size_t vallen;
+    struct exi_key key;
+    uint64_t n = 0, txnum;
+    bool first = true;
+
+    exi_key_bucket(&key, EXI_KIND_HISTORY, exi_bucket(k->b, bits), 0);
+    if (exi_rodb_get(db, key.b, key.len, &holder, &val, &vallen) != EXI_OK) {
+        return 0;
+    }
+    if (exi_hist_find(&slot, val, vallen, k, bits) == EXI_OK) {
+        txnum = slot.base;
+        while (!slot.heavy
+               && exi_txnums_next(&slot.list, &txnum, &first) == 1) {
+            n++;
+        }
+        n = slot.heavy ? slot.count : n;
+    }
+    exi_rodb_val_free(holder);
+    return n;
+}
+
+/* Unspent outputs of a script and their amounts. */
+static uint64_t
+unspent(struct exi_rodb_iter *it, const struct exi_skey *k, uint64_t *sat)
+{
+    const uint8_t *key, *val;
+    size_t keylen, vallen;
+    struct exi_key from;
+    uint64_t n = 0;
+
+    exi_key_utxo(&from, k, 0, 0);
+    *sat = 0;
+    exi_rodb_iter_seek(it, from.b, EXI_KEY_UTXO_PREFIX);
+    while (exi_rodb_iter_row(it, &key, &keylen, &val, &vallen) == 1
+           && keylen > EXI_KEY_UTXO_PREFIX
+           && memcmp(key, from.b, EXI_KEY_UTXO_PREFIX) == 0) {
+        struct exi_rd r = exi_rd(val, vallen);
+
+        *sat += exi_rd_varint(&r);
+        n++;
+        exi_rodb_iter_next(it);
+    }
+    return n;
+}
+
+/* Compares with what chaingen knows of its scripts; 0: all is right. */
+static int
+check_samples(const char *file, const char *data, const struct exi_live_gen *g,
+              uint8_t bits)
+{
+    char path[1200], line[4096], hex[2048], err[256];
+    unsigned long long hist, utxos, sat, checked = 0, wrong = 0;
+    struct exi_rodb *db = NULL;
+    struct exi_rodb_iter *it;
+    uint8_t script[1024];
+    struct exi_shash h;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s.samples.tsv", file);
+    f = fopen(path, "r");
+    snprintf(path, sizeof(path), "%s/generations/%010llu/db", data,
+             (unsigned long long) g->number);
+    if (f == NULL || exi_rodb_open(&db, path, err, sizeof(err)) != EXI_OK) {
+        return 0;
+    }
+    it = exi_rodb_iter_new(db);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        struct exi_skey k;
+        uint64_t sum, n;
+
+        if (sscanf(line, "%*s %*s %llu %llu %llu %*s %2047s", &hist, &utxos,
+                   &sat, hex)
+                != 4
+            || exi_unhex(script, hex, strlen(hex)) != EXI_OK) {
+            continue;
+        }
+        exi_script_hash(&h, script, strlen(hex) / 2);
+        k = exi_skey(&h);
+        n = unspent(it, &k, &sum);
+        checked++;
+        wrong += n != utxos || sum != sat || history(db, &k, bits) != hist;
+    }
+    fclose(f);
+    exi_rodb_iter_free(it);
+    exi_rodb_close(db);
+    printf("%llu scripts compared with the samples, %llu differ\n", checked,
+           wrong);
+    return wrong != 0;
+}
+
 static void
 show_du(const char *data, const char *what, double txs)
 {
@@ -284,6 +384,8 @@ main(int argc, char **argv)
     show(&st, wall, cpu, (double) b.txs);
     if (rc == EXI_OK) {
         show_rows(argv[2], &gen, (double) b.txs);
+        rc = check_samples(argv[1], argv[2], &gen,
+                           settle_params(s)->script_bits);
     }
     settle_close(s);
     show_du(argv[2], "db", (double) b.txs);
