@@ -124,10 +124,37 @@ now(clockid_t clock)
     return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
+/* What H values consist of. */
+struct hist_parts {
+    uint64_t scripts, heads, lists; /* heads and lists: bytes */
+};
+
+static void
+count_hist(struct hist_parts *h, const uint8_t *val, size_t vallen,
+           uint8_t bits)
+{
+    struct exi_rd r = exi_rd(val, vallen);
+    size_t left;
+    uint64_t n;
+
+    (void) exi_rd_varint(&r);
+    while (!r.bad && exi_rd_left(&r) > 0) {
+        left = exi_rd_left(&r);
+        (void) exi_rd_bytes(&r, EXI_SKEY_LEN - bits / 8u);
+        n = exi_rd_varint(&r) / 2;
+        h->heads += left - exi_rd_left(&r);
+        (void) exi_rd_bytes(&r, n);
+        h->lists += n;
+        h->scripts++;
+    }
+}
+
 /* Rows, keys and values by kind. */
 static void
-show_rows(const char *data, const struct exi_live_gen *g, double txs)
+show_rows(const char *data, const struct exi_live_gen *g, double txs,
+          const struct exi_meta *m, uint8_t bits)
 {
+    struct hist_parts h = { 0, 0, 0 };
     struct exi_rodb *db = NULL;
     struct exi_rodb_iter *it;
     const uint8_t *key, *val;
@@ -147,6 +174,9 @@ show_rows(const char *data, const struct exi_live_gen *g, double txs)
         rows[key[0]]++;
         keys[key[0]] += keylen;
         vals[key[0]] += vallen;
+        if (key[0] == EXI_KIND_HISTORY) {
+            count_hist(&h, val, vallen, bits);
+        }
         exi_rodb_iter_next(it);
     }
     exi_rodb_iter_free(it);
@@ -159,6 +189,11 @@ show_rows(const char *data, const struct exi_live_gen *g, double txs)
                    (double) (keys[k] + vals[k]) / txs);
         }
     }
+    printf("per tx: %.2f history entries, %.2f scripts, %.2f unspent outputs; "
+           "H: %.2f bytes a script, %.2f an entry\n",
+           (double) m->hist_count / txs, (double) h.scripts / txs,
+           (double) m->utxo_count / txs, (double) h.heads / (double) h.scripts,
+           (double) (h.lists + vals[EXI_KIND_HEAVY]) / (double) m->hist_count);
 }
 
 /* Entries of a script in its H row of chunk 0. */
@@ -381,7 +416,8 @@ main(int argc, char **argv)
     cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     show(&st, wall, cpu, (double) b.txs);
     if (rc == EXI_OK) {
-        show_rows(argv[2], &gen, (double) b.txs);
+        show_rows(argv[2], &gen, (double) b.txs, settle_meta(s),
+                  settle_params(s)->script_bits);
         rc = check_samples(argv[1], argv[2], &gen,
                            settle_params(s)->script_bits);
     }
