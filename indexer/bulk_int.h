@@ -315,8 +315,8 @@ int bulk_table_init(struct bulk_table *t, uint64_t max_bytes) EXI_MUST_CHECK;
 void bulk_table_free(struct bulk_table *t);
 /* Has no room for n more. */
 bool bulk_table_full(const struct bulk_table *t, uint64_t n);
-/* Makes it larger; false: it has its full size. */
-bool bulk_table_grow(struct bulk_table *t);
+/* Makes it larger: 1; 0: it has its full size; EXI_ENOMEM: entries are lost. */
+int bulk_table_grow(struct bulk_table *t) EXI_MUST_CHECK;
 /* Enters *c; true: an entry of the same outpoint was there, now in *old. */
 bool bulk_table_put(struct bulk_table *t, const struct bulk_coin *c,
                     struct bulk_coin *old);

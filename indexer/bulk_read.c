@@ -35,6 +35,7 @@ struct reader {
     uint32_t taken; /* blocks asked for */
     uint32_t next;  /* block that comes next in line */
     size_t held;    /* bytes of units that wait for it */
+    size_t spare;   /* of free ones */
     bool sequencing;
     bool ended; /* the source has no more, or failed */
     int src_rc;
@@ -68,8 +69,10 @@ spill_one(void *ctx, const struct bulk_coin *c)
 static int
 make_room(struct bulk *b)
 {
-    if (bulk_table_grow(&b->table)) {
-        return EXI_OK;
+    int rc = bulk_table_grow(&b->table);
+
+    if (rc != 0) {
+        return rc == 1 ? EXI_OK : rc;
     }
     return bulk_table_evict(&b->table, bulk_table_median(&b->table), spill_one,
                             b);
@@ -286,9 +289,25 @@ unit_locked(struct reader *r)
 
     if (u != NULL) {
         r->free = u->next;
+        r->spare -= bulk_unit_bytes(u);
         return u;
     }
     return calloc(1, sizeof(*u));
+}
+
+/* Keeps some for later. */
+static void
+unit_back_locked(struct reader *r, struct bulk_unit *u)
+{
+    size_t bytes = bulk_unit_bytes(u);
+
+    if (r->spare + bytes > r->max_held / 4) {
+        bulk_unit_free(u);
+        return;
+    }
+    r->spare += bytes;
+    u->next = r->free;
+    r->free = u;
 }
 
 /* Works off what is ready, in order. */
@@ -308,8 +327,7 @@ sequence_locked(struct reader *r)
         pthread_mutex_unlock(&r->lock);
         rc = add_unit(r->b, u);
         pthread_mutex_lock(&r->lock);
-        u->next = r->free;
-        r->free = u;
+        unit_back_locked(r, u);
         r->next++;
         pthread_cond_broadcast(&r->changed);
     }
@@ -401,8 +419,7 @@ read_worker(struct bulk *b, unsigned worker, void *ctx)
             rc = sequence_locked(r);
             rc = rc == EXI_OK ? 1 : rc;
         } else {
-            u->next = r->free;
-            r->free = u;
+            unit_back_locked(r, u);
         }
     }
     r->ended = r->ended || rc < 0;

@@ -82,23 +82,73 @@ insert(struct bulk_table *t, const struct bulk_coin *c)
     t->count++;
 }
 
-bool
+/* Entries that found no place while the table grew. */
+struct stash {
+    struct bulk_coin *c;
+    size_t n, cap;
+};
+
+/* Moves the entry of slot i of the old table to its place behind i; stashes it
+ * if that is not behind i or beyond the end. */
+static int
+spread(struct bulk_table *t, uint64_t i, struct stash *s)
+{
+    struct bulk_coin c = t->slots[i];
+    uint64_t k = bulk_table_home(t, c.fp);
+    int rc = EXI_OK;
+
+    t->slots[i].fp = 0;
+    while (k > i && k < t->nslots && t->slots[k].fp != 0) {
+        k++;
+    }
+    if (k > i && k < t->nslots) {
+        t->slots[k] = c;
+        return EXI_OK;
+    }
+    rc = settle_grow(&s->c, &s->cap, s->n + 1, sizeof(*s->c));
+    if (rc == EXI_OK) {
+        s->c[s->n++] = c;
+    }
+    return rc;
+}
+
+/*
+ * In place, as memory for both tables is not to be had: slots are in the order
+ * of fingerprints but for their displacement, so that going down from the end
+ * each entry moves up into what was emptied.  The few near the begin that do
+ * not are put in afterwards.
+ */
+int
 bulk_table_grow(struct bulk_table *t)
 {
-    struct bulk_table n = { .max_slots = t->max_slots };
+    uint64_t old = t->nslots, n = old * 2;
+    struct stash s = { NULL, 0, 0 };
+    int rc = EXI_OK;
+    void *p;
 
-    n.nslots = t->nslots * 2 < t->max_slots ? t->nslots * 2 : t->max_slots;
-    if (n.nslots == t->nslots || (n.slots = slots_new(n.nslots)) == NULL) {
-        return false;
+    n = n < t->max_slots ? n : t->max_slots;
+    if (n == old) {
+        return 0;
     }
-    for (uint64_t i = 0; i < t->nslots; i++) {
-        if (t->slots[i].fp != 0) {
-            insert(&n, &t->slots[i]);
+    p = mremap(t->slots, old * sizeof(*t->slots), n * sizeof(*t->slots),
+               MREMAP_MAYMOVE);
+    if (p == MAP_FAILED) {
+        return EXI_ENOMEM;
+    }
+    madvise(p, n * sizeof(*t->slots), MADV_HUGEPAGE);
+    t->slots = p;
+    t->nslots = n;
+    for (uint64_t i = old; rc == EXI_OK && i > 0; i--) {
+        if (t->slots[i - 1].fp != 0) {
+            rc = spread(t, i - 1, &s);
         }
     }
-    slots_free(t->slots, t->nslots);
-    *t = n;
-    return true;
+    t->count -= s.n;
+    for (size_t i = 0; i < s.n; i++) {
+        insert(t, &s.c[i]);
+    }
+    free(s.c);
+    return rc == EXI_OK ? 1 : rc;
 }
 
 bool

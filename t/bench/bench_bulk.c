@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -25,7 +24,6 @@
 #include "exi_readonly_env.h"
 #include "exi_script.h"
 #include "exi_sha256.h"
-#include "exi_tx.h"
 #include "log.h"
 
 struct blocks {
@@ -46,41 +44,41 @@ die(const char *what)
     exit(1);
 }
 
+/* Number of transactions of a block that begins with head (of 89 bytes). */
+static uint64_t
+count_txs(const uint8_t *head)
+{
+    struct exi_rd r = exi_rd(head + 80, 9);
+
+    return exi_rd_compact(&r);
+}
+
 /* Offsets of all blocks, and how many transactions they have. */
 static void
 scan(struct blocks *b, const char *path)
 {
-    struct stat st;
+    uint8_t head[8 + 80 + 9];
     uint64_t off = 0;
-    struct exi_block bl;
-    const uint8_t *p;
 
     b->fd = open(path, O_RDONLY);
-    if (b->fd < 0 || fstat(b->fd, &st) != 0) {
+    if (b->fd < 0) {
         die(path);
     }
-    p = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_SHARED, b->fd, 0);
-    if (p == MAP_FAILED) {
-        die(path);
-    }
-    while (off + 8 < (uint64_t) st.st_size && exi_le32(p + off) != 0) {
-        uint32_t size = exi_le32(p + off + 4);
+    while (pread(b->fd, head, sizeof(head), (off_t) off)
+               == (ssize_t) sizeof(head)
+           && exi_le32(head) != 0) {
+        uint32_t size = exi_le32(head + 4);
 
         if (b->n % 4096 == 0) {
             b->at = realloc(b->at, (b->n + 4096) * sizeof(*b->at));
             b->size = realloc(b->size, (b->n + 4096) * sizeof(*b->size));
         }
-        if (exi_block_open(&bl, p + off + 8, size) != EXI_OK) {
-            fprintf(stderr, "block %u can't be read\n", b->n);
-            exit(1);
-        }
         b->at[b->n] = off + 8;
         b->size[b->n++] = size;
-        b->txs += bl.ntx;
+        b->txs += count_txs(head + 8);
         b->bytes += size;
         off += size + 8;
     }
-    munmap((void *) (uintptr_t) p, (size_t) st.st_size);
     pthread_mutex_init(&b->lock, NULL);
 }
 
@@ -126,10 +124,37 @@ now(clockid_t clock)
     return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
+/* What H values consist of. */
+struct hist_parts {
+    uint64_t scripts, heads, lists; /* heads and lists: bytes */
+};
+
+static void
+count_hist(struct hist_parts *h, const uint8_t *val, size_t vallen,
+           uint8_t bits)
+{
+    struct exi_rd r = exi_rd(val, vallen);
+    size_t left;
+    uint64_t n;
+
+    (void) exi_rd_varint(&r);
+    while (!r.bad && exi_rd_left(&r) > 0) {
+        left = exi_rd_left(&r);
+        (void) exi_rd_bytes(&r, EXI_SKEY_LEN - bits / 8u);
+        n = exi_rd_varint(&r) / 2;
+        h->heads += left - exi_rd_left(&r);
+        (void) exi_rd_bytes(&r, n);
+        h->lists += n;
+        h->scripts++;
+    }
+}
+
 /* Rows, keys and values by kind. */
 static void
-show_rows(const char *data, const struct exi_live_gen *g, double txs)
+show_rows(const char *data, const struct exi_live_gen *g, double txs,
+          const struct exi_meta *m, uint8_t bits)
 {
+    struct hist_parts h = { 0, 0, 0 };
     struct exi_rodb *db = NULL;
     struct exi_rodb_iter *it;
     const uint8_t *key, *val;
@@ -149,6 +174,9 @@ show_rows(const char *data, const struct exi_live_gen *g, double txs)
         rows[key[0]]++;
         keys[key[0]] += keylen;
         vals[key[0]] += vallen;
+        if (key[0] == EXI_KIND_HISTORY) {
+            count_hist(&h, val, vallen, bits);
+        }
         exi_rodb_iter_next(it);
     }
     exi_rodb_iter_free(it);
@@ -161,6 +189,11 @@ show_rows(const char *data, const struct exi_live_gen *g, double txs)
                    (double) (keys[k] + vals[k]) / txs);
         }
     }
+    printf("per tx: %.2f history entries, %.2f scripts, %.2f unspent outputs; "
+           "H: %.2f bytes a script, %.2f an entry\n",
+           (double) m->hist_count / txs, (double) h.scripts / txs,
+           (double) m->utxo_count / txs, (double) h.heads / (double) h.scripts,
+           (double) (h.lists + vals[EXI_KIND_HEAVY]) / (double) m->hist_count);
 }
 
 /* Entries of a script in its H row of chunk 0. */
@@ -383,7 +416,8 @@ main(int argc, char **argv)
     cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     show(&st, wall, cpu, (double) b.txs);
     if (rc == EXI_OK) {
-        show_rows(argv[2], &gen, (double) b.txs);
+        show_rows(argv[2], &gen, (double) b.txs, settle_meta(s),
+                  settle_params(s)->script_bits);
         rc = check_samples(argv[1], argv[2], &gen,
                            settle_params(s)->script_bits);
     }
