@@ -22,7 +22,7 @@
 #include "lib/exi_tx.h"
 #include "log.h"
 
-#define RETRY_MS      1000
+#define RETRY_MS 1000
 #define DISK_RETRY_MS 10000
 
 uint64_t
@@ -213,8 +213,7 @@ open_settled(struct sync *s)
     if (rc == EXI_EFORMAT || rc == EXI_EIO) {
         log_error("settle",
                   "\"electrumx-indexer check --repair\" with the same "
-                  "settings finds out what is damaged and makes it "
-                  "again");
+                  "settings finds out what is damaged and makes it again");
     }
     return rc;
 }
@@ -334,7 +333,8 @@ disk_trouble(struct sync *s, const char *what, int rc)
 {
     status_set(&s->status, s->live != NULL ? STATE_STALE : STATE_SYNCING,
                "%s: %s; trying again every %d s", what,
-               rc == EXI_ESPACE ? "no space left on the disk" : "cannot write",
+               rc == EXI_ESPACE ? "no space left on the disk"
+                                : "cannot write",
                DISK_RETRY_MS / 1000);
     sync_wait(s, DISK_RETRY_MS, false);
 }
@@ -371,7 +371,8 @@ build_live(struct sync *s)
         s->live = NULL;
     }
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
-    rc = live_create(&s->live, &o, &gen, 1, settle_meta(s->settle)->tx_count);
+    rc = live_create(&s->live, &o, &gen, 1,
+                     settle_meta(s->settle)->tx_count);
     if (rc == EXI_OK) {
         rc = follow_tip(s, false);
     }
@@ -511,8 +512,8 @@ static void
 start_notify(struct sync *s)
 {
     char why[512];
-    int rc = notify_start(&s->notify, &s->rpc_opts, (unsigned) s->conf->poll_ms,
-                          why, sizeof(why));
+    int rc = notify_start(&s->notify, &s->rpc_opts,
+                          (unsigned) s->conf->poll_ms, why, sizeof(why));
 
     if (rc != EXI_OK) {
         log_warn("sync", "no tip watcher, polling only: %s", why);
