@@ -1,20 +1,19 @@
 /*
- * electrumx-indexer: arguments, data directory, signals, start and stop order.
+ * electrumx-indexer: arguments, signals, start and stop order.
  * The only exit() of the program.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
 
+#include "check.h"
+#include "datadir.h"
 #include "log.h"
 #include "sync.h"
 #include "lib/exi_version.h"
@@ -58,54 +57,6 @@ set_signals(void)
     sigaction(SIGPIPE, &sa, NULL);
     sigaction(SIGXFSZ, &sa, NULL); /* a write then fails with EFBIG */
     return 0;
-}
-
-/* Says who holds the lock: the file has its pid. */
-static void
-say_locked(const char *path, int fd)
-{
-    char pid[32];
-    ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
-
-    pid[n > 0 ? n : 0] = '\0';
-    pid[strcspn(pid, "\n")] = '\0';
-    log_error("main",
-              "the data directory is in use by another indexer, process %s "
-              "(%s)", *pid ? pid : "unknown", path);
-}
-
-/* Makes and locks the data directory; the descriptor is kept till the end. */
-static int
-lock_data_dir(const char *dir)
-{
-    char path[4096], pid[32];
-    int fd, n;
-
-    if (mkdir(dir, 0755) != 0 && errno != EEXIST) {
-        log_error("main", "cannot make the data directory %s: %s", dir,
-                  strerror(errno));
-        return -1;
-    }
-    if (snprintf(path, sizeof(path), "%s/lock", dir) >= (int) sizeof(path)) {
-        log_error("main", "data_dir is too long");
-        return -1;
-    }
-    fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        log_error("main", "cannot write in the data directory %s: %s", dir,
-                  strerror(errno));
-        return -1;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        say_locked(path, fd);
-        close(fd);
-        return -1;
-    }
-    n = snprintf(pid, sizeof(pid), "%ld\n", (long) getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t) n, 0) != n) {
-        log_warn("main", "cannot write %s: %s", path, strerror(errno));
-    }
-    return fd;
 }
 
 static void
@@ -189,7 +140,7 @@ run(const struct conf *c)
     s.wake_fd = wake_fd;
     s.status.data_dir = c->data_dir;
     s.status.network = c->network;
-    lock = lock_data_dir(c->data_dir);
+    lock = datadir_lock(c->data_dir);
     if (lock < 0) {
         return EXIT_FAILURE;
     }
@@ -212,6 +163,16 @@ run(const struct conf *c)
     return rc == EXI_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static void
+start(void)
+{
+    if (set_signals() != 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
+        fprintf(stderr, "electrumx-indexer: cannot start: %s\n",
+                strerror(errno));
+        exit(EXIT_FAILURE);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -220,6 +181,10 @@ main(int argc, char **argv)
     char why[1024];
     int rc;
 
+    if (argc > 1 && strcmp(argv[1], "check") == 0) {
+        start();
+        exit(check_main(argc, argv, &stop_flag));
+    }
     rc = conf_load(&conf, &action, argc, argv, why, sizeof(why));
     if (rc != EXI_OK) {
         fprintf(stderr, "electrumx-indexer: %s\n", why);
@@ -235,11 +200,7 @@ main(int argc, char **argv)
         exit(EXIT_SUCCESS);
     }
     log_set_level(conf.log_level);
-    if (set_signals() != 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
-        fprintf(stderr, "electrumx-indexer: cannot start: %s\n",
-                strerror(errno));
-        exit(EXIT_FAILURE);
-    }
+    start();
     rc = run(&conf);
     curl_global_cleanup();
     conf_free(&conf);

@@ -304,9 +304,53 @@ settle_epoch_choose(const struct settle *s, uint64_t epoch)
     return rc == EXI_OK ? fs_replace(dir, "CURRENT", name, (size_t) n) : rc;
 }
 
+/* Highest number among the names in a directory. */
+static int
+max_number(void *ctx, const char *name)
+{
+    uint64_t *max = ctx, n;
+
+    if (settle_name_number(name, &n) && n > *max) {
+        *max = n;
+    }
+    return EXI_OK;
+}
+
+/*
+ * settled/CURRENT is not there.  In a new directory that is as it should be;
+ * one with generations has lost it, and must not be taken for empty.
+ */
+static int
+lost_epoch(struct settle *s, bool repair, char *why, size_t whylen)
+{
+    uint64_t epoch = 0, generation = 0;
+    char path[FS_PATH_MAX];
+    int rc = fs_path(path, "%s/generations", s->dir);
+
+    if (rc == EXI_OK) {
+        rc = fs_each(path, max_number, &generation);
+    }
+    if (rc == EXI_OK) {
+        rc = fs_path(path, "%s/settled", s->dir);
+    }
+    if (rc == EXI_OK) {
+        rc = fs_each(path, max_number, &epoch);
+    }
+    if (rc != EXI_OK) {
+        return fail_errno(rc, why, whylen, path);
+    }
+    if (repair) {
+        s->epoch = epoch;
+        return EXI_OK;
+    }
+    return generation == 0
+               ? EXI_ENOTFOUND
+               : fail(EXI_EFORMAT, why, whylen, "%s/CURRENT is lost", path);
+}
+
 /* Reads settled/CURRENT, or makes the first epoch. */
 static int
-find_epoch(struct settle *s, char *why, size_t whylen)
+find_epoch(struct settle *s, bool repair, char *why, size_t whylen)
 {
     char path[FS_PATH_MAX], text[32];
     size_t len;
@@ -316,6 +360,10 @@ find_epoch(struct settle *s, char *why, size_t whylen)
         rc = fs_read(path, text, sizeof(text), &len);
     }
     if (rc == EXI_ENOTFOUND) {
+        rc = lost_epoch(s, repair, why, whylen);
+        if (rc != EXI_ENOTFOUND) {
+            return rc;
+        }
         s->epoch = FIRST_EPOCH;
         rc = settle_epoch_make(s, s->epoch, why, whylen);
         if (rc != EXI_OK) {
@@ -329,7 +377,8 @@ find_epoch(struct settle *s, char *why, size_t whylen)
     }
     text[len - (len > 0)] = '\0';
     if (!settle_name_number(text, &s->epoch)) {
-        return fail(EXI_EFORMAT, why, whylen, "%s is damaged", path);
+        return repair ? lost_epoch(s, true, why, whylen)
+                      : fail(EXI_EFORMAT, why, whylen, "%s is damaged", path);
     }
     return EXI_OK;
 }
@@ -373,14 +422,15 @@ open_all(struct settle *s, const struct settle_opts *o, char *why,
         rc = format_open(s, o, why, whylen);
     }
     if (rc == EXI_OK) {
-        rc = find_epoch(s, why, whylen);
+        rc = find_epoch(s, o->no_epoch, why, whylen);
     }
     if (rc == EXI_OK) {
         rc = settle_scan(s, why, whylen);
     }
-    if (rc == EXI_OK) {
-        rc = settle_epoch_open(&e, s, s->epoch, why, whylen);
+    if (rc != EXI_OK || o->no_epoch) {
+        return rc;
     }
+    rc = settle_epoch_open(&e, s, s->epoch, why, whylen);
     if (rc == EXI_OK) {
         settle_epoch_use(s, &e);
     }

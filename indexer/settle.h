@@ -30,6 +30,10 @@ struct settle_opts {
      * 5000, 20000 ... blocks below the settled height.  For each there is one
      * between the depth and about twice of it (at most two directories). */
     uint32_t keep_generations;
+    /* For a repair: the epoch is not opened, and nothing but
+     * settle_generations(), settle_discard() and settle_fallback() may be called
+     * before the latter has succeeded. */
+    bool no_epoch;
 };
 
 /*
@@ -84,6 +88,10 @@ int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;
  * not kept for a fallback and are not the newest. */
 void settle_prune(struct settle *s, const struct exi_live_gen *keep,
                   size_t nkeep);
+
+/* Makes a generation no generation any more (its manifest is removed): it will
+ * not be published, listed or gone back to; readers that have it keep it. */
+int settle_discard(struct settle *s, uint64_t number) EXI_MUST_CHECK;
 
 /* True if a reader holds a lease on the generation. */
 bool settle_leased(const struct settle *s, uint64_t number);

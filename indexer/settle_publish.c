@@ -169,8 +169,11 @@ static int
 check_links(const struct settle *s)
 {
     char from[FS_PATH_MAX], to[FS_PATH_MAX];
-    int rc = fs_path(from, "%s/settled/CURRENT", s->dir);
+    int rc = fs_path(from, "%s/settled/link.tmp", s->dir);
 
+    if (rc == EXI_OK) {
+        rc = fs_write(from, "", 0);
+    }
     if (rc == EXI_OK) {
         rc = fs_path(to, "%s/generations/link.tmp", s->dir);
     }
@@ -178,6 +181,7 @@ check_links(const struct settle *s)
         unlink(to);
         rc = fs_link(from, to);
         unlink(to);
+        unlink(from);
     }
     return rc;
 }
@@ -614,6 +618,29 @@ settle_prune(struct settle *s, const struct exi_live_gen *keep, size_t nkeep)
     }
     s->ngens = n;
     free(kept);
+}
+
+int
+settle_discard(struct settle *s, uint64_t number)
+{
+    char path[FS_PATH_MAX];
+    int rc = gen_path(path, s, number, "/manifest");
+
+    if (rc == EXI_OK && unlink(path) != 0 && errno != ENOENT) {
+        rc = fs_error();
+    }
+    if (rc == EXI_OK) {
+        rc = gen_path(path, s, number, "");
+    }
+    if (rc == EXI_OK) {
+        rc = fs_sync_dir(path);
+    }
+    for (size_t i = 0; rc == EXI_OK && i < s->ngens; i++) {
+        if (s->gens[i].g.number == number) {
+            s->gens[i].good = false;
+        }
+    }
+    return rc;
 }
 
 /*

@@ -210,6 +210,11 @@ open_settled(struct sync *s)
     if (rc != EXI_OK) {
         log_error("settle", "%s", why);
     }
+    if (rc == EXI_EFORMAT || rc == EXI_EIO) {
+        log_error("settle",
+                  "\"electrumx-indexer check --repair\" with the same "
+                  "settings finds out what is damaged and makes it again");
+    }
     return rc;
 }
 
