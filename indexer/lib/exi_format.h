@@ -19,6 +19,7 @@ enum exi_kind {
     EXI_KIND_TXID = 'T',
     EXI_KIND_UTXO = 'U',
     EXI_KIND_OUTPOINT = 'O',
+    EXI_KIND_TIDY = 'P',
     EXI_KIND_SPENDER = 'S'
 };
 
@@ -88,6 +89,18 @@ struct exi_meta {
 void exi_meta_encode(uint8_t out[EXI_META_LEN], const struct exi_meta *m);
 /* EXI_EFORMAT: wrong size; EXI_EVERSION: m->version says which. */
 int exi_meta_decode(struct exi_meta *m, const uint8_t *buf,
+                    size_t buflen) EXI_MUST_CHECK;
+
+/* Value of `P`: how far tidying is; nothing a reader needs. */
+struct exi_tidy {
+    uint64_t fresh; /* bytes of write batches that no pass has gone over */
+    uint64_t mark;  /* `fresh` when the pass under way began */
+    struct exi_key next; /* where it goes on; len 0: none is under way */
+};
+#define EXI_TIDY_MAX (16 + EXI_KEY_MAX)
+/* Returns the length. */
+size_t exi_tidy_encode(uint8_t out[EXI_TIDY_MAX], const struct exi_tidy *t);
+int exi_tidy_decode(struct exi_tidy *t, const uint8_t *buf,
                     size_t buflen) EXI_MUST_CHECK;
 
 /*
