@@ -176,7 +176,8 @@ settle_db_open(struct settle_db **out, const char *dir, int create, char *err,
         Status s;
 
         d->cache.reset(leveldb::NewLRUCache(BLOCK_CACHE));
-        d->read.verify_checksums = true;
+        /* MappedFile does it. */
+        d->read.verify_checksums = false;
         o = WriteOptionsOf(&d->env, &d->log, d->cache.get());
         o.create_if_missing = create != 0;
         s = leveldb::DB::Open(o, dir, &db);

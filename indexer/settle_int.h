@@ -114,6 +114,7 @@ struct settle {
     struct exi_params params;
     uint32_t keep_generations;
     uint64_t tidy_after;
+    int tidy_rc; /* of the last step: told once */
     uint64_t epoch;
     struct settle_db *db;      /* NULL: could not be opened again */
     bool broken;               /* a write failed: readable, not writable */

@@ -204,6 +204,22 @@ begin_pass(struct settle *s)
               (unsigned long long) s->tidy.fresh);
 }
 
+/* A line for the operator when the outcome changes. */
+static void
+say(struct settle *s, int rc)
+{
+    if (rc == s->tidy_rc) {
+        return;
+    }
+    s->tidy_rc = rc;
+    if (rc != EXI_OK) {
+        log_error("settle", "tidying the index: %s; it goes on being served",
+                  exi_strerror(rc));
+    } else {
+        log_info("settle", "tidying the index goes on");
+    }
+}
+
 int
 settle_tidy(struct settle *s, uint64_t max_bytes, bool *more)
 {
@@ -215,6 +231,7 @@ settle_tidy(struct settle *s, uint64_t max_bytes, bool *more)
         return rc;
     }
     if (!has_room(s)) {
+        say(s, EXI_ESPACE);
         return EXI_ESPACE;
     }
     if (s->tidy.next.len == 0) {
@@ -227,5 +244,6 @@ settle_tidy(struct settle *s, uint64_t max_bytes, bool *more)
         rc = run_step(s, most, &bytes);
     } while (rc == EXI_OK && s->tidy.next.len != 0 && bytes < max_bytes);
     *more = rc == EXI_OK && s->tidy.next.len != 0;
+    say(s, rc);
     return rc;
 }
