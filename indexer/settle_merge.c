@@ -271,8 +271,7 @@ merge_script(struct settle_merge *m, const struct exi_skey *s, size_t skip,
             n++;
         }
     }
-    if (n == 1
-        && (heavy ? only == 0 : m->parts[only].base == base)) {
+    if (n == 1 && (heavy ? only == 0 : m->parts[only].base == base)) {
         rc = append(&m->list, m->parts[only].list.p,
                     exi_rd_left(&m->parts[only].list));
     } else {

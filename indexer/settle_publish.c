@@ -36,7 +36,7 @@ static const uint32_t keep_depths[] = { 100,   1000,   5000,  20000,
 /* generations/<n><suffix> */
 int
 settle_gen_path(char path[FS_PATH_MAX], const struct settle *s, uint64_t number,
-         const char *suffix)
+                const char *suffix)
 {
     return fs_path(path, "%s/generations/%010" PRIu64 "%s", s->dir, number,
                    suffix);
@@ -303,8 +303,8 @@ copy_db(const char *from, const char *to)
 
 /* Fills a new directory `to` with db/ and flat/ out of directory `from`. */
 int
-settle_copy_index(const char *from, const char *to, const struct flat_counts *counts,
-           bool own_last)
+settle_copy_index(const char *from, const char *to,
+                  const struct flat_counts *counts, bool own_last)
 {
     char a[FS_PATH_MAX], b[FS_PATH_MAX];
     int rc = fs_mkdir(to);

@@ -19,10 +19,15 @@
 
 #include "log.h"
 
-/* A pass begins when what was settled since the last one exceeds one part of
- * so many of the tables, and this many bytes. */
-#define SHARE     10
-#define AFTER_MIN (UINT64_C(1) << 20)
+/*
+ * A pass begins when what was settled since the last one exceeds one part in
+ * SHARE of the tables, and AFTER_MIN bytes.  Where the tables are so small that
+ * a pass takes seconds, it is worth its while much earlier.
+ */
+#define SHARE       16
+#define SMALL       (UINT64_C(1) << 30)
+#define SMALL_SHARE 128
+#define AFTER_MIN   (UINT64_C(1) << 20)
 
 /* Free space without which no step is begun: a step's rows are in the log, and
  * twice in tables while LevelDB moves them from one level to the next. */
@@ -35,7 +40,7 @@
 static bool
 due(const struct settle *s)
 {
-    uint64_t fresh = s->tidy.fresh;
+    uint64_t fresh = s->tidy.fresh, tables;
 
     if (s->tidy.next.len != 0) {
         return true;
@@ -43,7 +48,11 @@ due(const struct settle *s)
     if (s->tidy_after != 0) {
         return fresh >= s->tidy_after;
     }
-    return fresh >= AFTER_MIN && fresh >= settle_db_bytes(s->db) / SHARE;
+    if (fresh < AFTER_MIN) {
+        return false;
+    }
+    tables = settle_db_bytes(s->db);
+    return fresh >= tables / (tables < SMALL ? SMALL_SHARE : SHARE);
 }
 
 static bool

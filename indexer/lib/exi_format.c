@@ -144,7 +144,8 @@ exi_tidy_encode(uint8_t out[EXI_TIDY_MAX], const struct exi_tidy *t)
 int
 exi_tidy_decode(struct exi_tidy *t, const uint8_t *buf, size_t buflen)
 {
-    if (buflen < 16 || buflen > EXI_TIDY_MAX || exi_le64(buf + 8) > exi_le64(buf)) {
+    if (buflen < 16 || buflen > EXI_TIDY_MAX
+        || exi_le64(buf + 8) > exi_le64(buf)) {
         return EXI_EFORMAT;
     }
     t->fresh = exi_le64(buf);
