@@ -207,10 +207,10 @@ check_tip(struct settle_epoch *e, char *why, size_t whylen)
 static int
 read_tidy(struct settle_epoch *e, char *why, size_t whylen)
 {
-    static const uint8_t key[1] = { EXI_KIND_TIDY };
     uint8_t val[EXI_TIDY_MAX];
     size_t len;
-    int rc = settle_db_get(e->db, key, sizeof(key), val, sizeof(val), &len);
+    int rc = settle_db_get(e->db, EXI_KEY_TIDY, EXI_KEY_TIDY_LEN, val,
+                           sizeof(val), &len);
 
     if (rc == EXI_ENOTFOUND) {
         memset(&e->tidy, 0, sizeof(e->tidy));

@@ -152,14 +152,13 @@ settle_put_state(struct settle_db_batch *wb, const struct exi_meta *m,
                  const struct exi_tidy *t)
 {
     static const uint8_t meta[1] = { EXI_KIND_META };
-    static const uint8_t tidy[1] = { EXI_KIND_TIDY };
     uint8_t val[EXI_META_LEN], progress[EXI_TIDY_MAX];
     int rc;
 
     exi_meta_encode(val, m);
     rc = settle_db_put(wb, meta, sizeof(meta), val, sizeof(val));
     if (rc == EXI_OK) {
-        rc = settle_db_put(wb, tidy, sizeof(tidy), progress,
+        rc = settle_db_put(wb, EXI_KEY_TIDY, EXI_KEY_TIDY_LEN, progress,
                            exi_tidy_encode(progress, t));
     }
     return rc;

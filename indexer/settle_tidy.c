@@ -167,6 +167,9 @@ advance(struct settle *s, const struct step *st)
         t->next.b[0] = LAST_KIND;
         t->next.len = 1;
     } else {
+        /* Each step wrote these two. */
+        settle_db_compact(s->db, EXI_KEY_TIDY, 1, EXI_KEY_TIDY,
+                          EXI_KEY_TIDY_LEN);
         t->next.len = 0;
         t->fresh -= t->mark;
         t->mark = 0;

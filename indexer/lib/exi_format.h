@@ -19,7 +19,6 @@ enum exi_kind {
     EXI_KIND_TXID = 'T',
     EXI_KIND_UTXO = 'U',
     EXI_KIND_OUTPOINT = 'O',
-    EXI_KIND_TIDY = 'P',
     EXI_KIND_SPENDER = 'S'
 };
 
@@ -91,6 +90,9 @@ void exi_meta_encode(uint8_t out[EXI_META_LEN], const struct exi_meta *m);
 int exi_meta_decode(struct exi_meta *m, const uint8_t *buf,
                     size_t buflen) EXI_MUST_CHECK;
 
+/* Key of `P`: beside that of `M`, so that both are in one table. */
+#define EXI_KEY_TIDY     "MP"
+#define EXI_KEY_TIDY_LEN 2
 /* Value of `P`: how far tidying is; nothing a reader needs. */
 struct exi_tidy {
     uint64_t fresh; /* bytes of write batches that no pass has gone over */

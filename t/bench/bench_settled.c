@@ -287,8 +287,7 @@ du(const char *data, const char *what)
     char cmd[1200];
     FILE *f;
 
-    snprintf(cmd, sizeof(cmd), "du -sk '%s'/generations/0*/%s | tail -1", data,
-             what);
+    snprintf(cmd, sizeof(cmd), "du -sk '%s'/settled/0*/%s", data, what);
     f = popen(cmd, "r");
     if (f == NULL || fscanf(f, "%llu", &kb) != 1) {
         kb = 0;

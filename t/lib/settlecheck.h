@@ -233,11 +233,13 @@ sc_row(struct sc *c, const uint8_t *key, size_t keylen, const uint8_t *val,
     }
     switch (key[0]) {
     case 'M':
-        return exi_meta_decode(&c->meta, val, len) == EXI_OK ? true
-                                                             : sc_fail("M");
-    case 'P':
-        c->tidied = exi_tidy_decode(&c->tidy, val, len) == EXI_OK;
-        return c->tidied ? true : sc_fail("P");
+        if (keylen == 2 && key[1] == 'P') {
+            c->tidied = exi_tidy_decode(&c->tidy, val, len) == EXI_OK;
+            return c->tidied ? true : sc_fail("P");
+        }
+        return keylen == 1 && exi_meta_decode(&c->meta, val, len) == EXI_OK
+                   ? true
+                   : sc_fail("M");
     case 'H':
         c->rows++;
         return keylen == 9 ? sc_row_hist(c, key, val, len) : sc_fail("H key");
