@@ -329,7 +329,15 @@ static void
 check_meta(struct check_rows *w, const struct check_row *row)
 {
     const struct exi_manifest *m = &w->c->m;
+    struct exi_tidy tidy;
 
+    if (row->keylen == EXI_KEY_TIDY_LEN
+        && memcmp(row->key, EXI_KEY_TIDY, EXI_KEY_TIDY_LEN) == 0) {
+        if (exi_tidy_decode(&tidy, row->val, row->vallen) != EXI_OK) {
+            check_bad_row(w, CHECK_ROWS, row, "malformed");
+        }
+        return;
+    }
     w->meta_seen =
         row->keylen == 1
         && exi_meta_decode(&w->meta, row->val, row->vallen) == EXI_OK;

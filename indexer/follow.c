@@ -19,6 +19,8 @@
 /* Blocks connected without settling first, beyond the window. */
 #define AHEAD_MAX 500
 #define TRIM_BLOCKS 10
+/* Gone over by one step of tidying, in a second or so. */
+#define TIDY_BYTES (UINT64_C(16) << 20)
 #define TRIM_DEADLINE_MS 30000
 
 static int
@@ -265,6 +267,20 @@ publish_settled(struct sync *s)
     return rc;
 }
 
+/*
+ * A step of tidying.  It fails as settling does, and the next batch shows that;
+ * following the tip goes on.
+ */
+static void
+tidy_settled(struct sync *s)
+{
+    bool more;
+
+    if (settle_tidy(s->settle, TIDY_BYTES, &more) != EXI_OK) {
+        log_debug("settle", "tidying has to wait");
+    }
+}
+
 int
 follow_settle(struct sync *s)
 {
@@ -277,7 +293,13 @@ follow_settle(struct sync *s)
     if (tip >= window + batch && tip - window - batch >= have) {
         rc = settle_blocks(s, tip - window);
     }
-    return rc == EXI_OK ? publish_settled(s) : rc;
+    if (rc == EXI_OK) {
+        rc = publish_settled(s);
+    }
+    if (rc == EXI_OK) {
+        tidy_settled(s);
+    }
+    return rc;
 }
 
 /* Does a reader still hold one of the generations before the last listed? */

@@ -203,6 +203,25 @@ check_tip(struct settle_epoch *e, char *why, size_t whylen)
     return EXI_OK;
 }
 
+/* How far tidying is; no row: a fresh database, or one of the initial sync. */
+static int
+read_tidy(struct settle_epoch *e, char *why, size_t whylen)
+{
+    uint8_t val[EXI_TIDY_MAX];
+    size_t len;
+    int rc = settle_db_get(e->db, EXI_KEY_TIDY, EXI_KEY_TIDY_LEN, val,
+                           sizeof(val), &len);
+
+    if (rc == EXI_ENOTFOUND) {
+        memset(&e->tidy, 0, sizeof(e->tidy));
+        return EXI_OK;
+    }
+    if (rc == EXI_OK) {
+        rc = exi_tidy_decode(&e->tidy, val, len);
+    }
+    return rc == EXI_OK ? rc : fail(rc, why, whylen, "P row can't be read");
+}
+
 static int
 open_flat(struct settle_epoch *e, const struct settle *s, uint64_t epoch,
           char *why, size_t whylen)
@@ -239,6 +258,9 @@ settle_epoch_open(struct settle_epoch *e, const struct settle *s,
         return fail(rc, why, whylen, "%.200s: %.200s", path, err);
     }
     rc = read_meta(e, why, whylen);
+    if (rc == EXI_OK) {
+        rc = read_tidy(e, why, whylen);
+    }
     if (rc == EXI_OK) {
         rc = open_flat(e, s, epoch, why, whylen);
     }
@@ -409,6 +431,7 @@ settle_epoch_use(struct settle *s, const struct settle_epoch *e)
     s->flat = e->flat;
     s->any = e->any;
     s->meta = e->meta;
+    s->tidy = e->tidy;
 }
 
 static int
@@ -448,6 +471,7 @@ settle_open(struct settle **out, const struct settle_opts *o, char *why,
         return fail(EXI_ENOMEM, why, whylen, "no memory");
     }
     s->keep_generations = o->keep_generations;
+    s->tidy_after = o->tidy_after;
     settle_batch_init(&s->batch);
     rc = fs_path(s->dir, "%s", o->data_dir);
     if (rc != EXI_OK) {

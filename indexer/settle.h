@@ -34,6 +34,9 @@ struct settle_opts {
      * settle_generations(), settle_discard() and settle_fallback() may be called
      * before the latter has succeeded. */
     bool no_epoch;
+    /* Bytes settled before tidying begins a pass; 0: the usual share of the
+     * tables.  For tests. */
+    uint64_t tidy_after;
 };
 
 /*
@@ -83,6 +86,21 @@ void settle_abort(struct settle *s);
  * EXI_EAPI: nothing is settled; EXI_EIO, EXI_ESPACE: nothing was published.
  */
 int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;
+
+/*
+ * One step of keeping the settled layer as compact and quick as after the
+ * initial sync (docs/architecture.md, "Tidying"): merges the rows of some
+ * buckets and brings them into the last level.  To be called by the owner of s
+ * between settle_publish and the next settle_add, as often as there is time.
+ * Goes over about max_bytes of rows (one bucket at least), in steps of
+ * SETTLE_TIDY_STEP at most, and returns at once when nothing is due.  Each step is durable by itself; readers see its
+ * effect in the next generation.  *more: there is more to do now.
+ * EXI_ESPACE (too little room: nothing was begun), EXI_EIO, EXI_EFORMAT (a
+ * damaged row), EXI_ENOMEM: nothing is lost, *more is false.
+ */
+int settle_tidy(struct settle *s, uint64_t max_bytes, bool *more)
+    EXI_MUST_CHECK;
+#define SETTLE_TIDY_STEP (UINT64_C(32) << 20)
 
 /* Removes generation directories that are not among `keep`, have no lease, are
  * not kept for a fallback and are not the newest. */

@@ -365,7 +365,8 @@ OpenInto(exi_rodb *d, const char *dir, std::string *why)
     Status s;
 
     d->cache.reset(leveldb::NewLRUCache(1 << 16));
-    d->read.verify_checksums = true;
+    /* MappedFile does it. */
+    d->read.verify_checksums = false;
     s = leveldb::DB::Open(ReadOptions(&d->env, &d->log, d->cache.get()), dir,
                           &db);
     d->db.reset(db);

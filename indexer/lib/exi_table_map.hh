@@ -24,6 +24,8 @@
 
 #include <leveldb/env.h>
 
+#include "exi_crc32c.h"
+
 namespace
 {
 
@@ -152,6 +154,15 @@ ReadRange(const char *base, size_t len, uint64_t off, size_t n,
     return leveldb::Status::OK();
 }
 
+/* Length of what stands at the end of a table and has no checksum. */
+const size_t TABLE_FOOTER = 48;
+
+/*
+ * LevelDB reads the footer and whole blocks with their trailers only.  The
+ * checksum of each block is verified here, at every read (a page may come back
+ * from the disk damaged later), instead of by LevelDB (verify_checksums), whose
+ * way to compute it takes longer than all else of a look-up.
+ */
 class MappedFile final : public leveldb::RandomAccessFile
 {
   public:
@@ -161,7 +172,14 @@ class MappedFile final : public leveldb::RandomAccessFile
     leveldb::Status
     Read(uint64_t off, size_t n, leveldb::Slice *out, char *) const override
     {
-        return ReadRange(m_->base, m_->len, off, n, out);
+        leveldb::Status s = ReadRange(m_->base, m_->len, off, n, out);
+
+        if (s.ok() && !(n == TABLE_FOOTER && off + n == m_->len)
+            && !exi_crc32c_block(out->data(), n)) {
+            *out = leveldb::Slice();
+            return leveldb::Status::Corruption("block checksum mismatch");
+        }
+        return s;
     }
 
   private:
