@@ -569,7 +569,7 @@ bell_words(int rc)
     case EXI_ENET:
         return "the node is not reachable";
     case EXI_EAUTH:
-        return "the node refuses the indexer's password";
+        return "the indexer has no access to the node";
     case EXI_ENOTFOUND:
         return "the node has neither this transaction nor its block";
     case EXI_EFORMAT:

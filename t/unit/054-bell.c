@@ -644,8 +644,8 @@ test_node_away(void)
             "Loading\"}");
     node_set(0, 401, false);
     is_call(fd, "mempoolinfo", "[]", 1,
-            "{\"code\":2,\"message\":\"the node refuses the indexer's "
-            "password\"}");
+            "{\"code\":2,\"message\":\"the indexer has no access to the "
+            "node\"}");
     node_set(0, 200, false);
     is_call(fd, "mempoolinfo", "[]", 1,
             "{\"code\":2,\"message\":\"the node's answer makes no sense\"}");
