@@ -9,9 +9,9 @@
 #define NGX_ELECTRUMX_BANNER_CHECK   60       /* seconds */
 
 
-static void ngx_electrumx_banner_refresh(ngx_electrumx_index_t *index,
-    ngx_electrumx_state_t *state);
-static ngx_int_t ngx_electrumx_banner_read(ngx_electrumx_state_t *state,
+static void ngx_electrumx_banner_refresh(ngx_electrumx_banner_t *banner,
+    ngx_str_t *file);
+static ngx_int_t ngx_electrumx_banner_read(ngx_electrumx_banner_t *banner,
     ngx_fd_t fd, ngx_file_info_t *fi);
 static ngx_int_t ngx_electrumx_banner_expand(ngx_electrumx_req_t *r,
     ngx_str_t *text, ngx_str_t *result);
@@ -32,18 +32,31 @@ static ngx_str_t  ngx_electrumx_banner_names[] = {
 ngx_int_t
 ngx_electrumx_server_banner(ngx_electrumx_req_t *r)
 {
-    ngx_str_t               text, result;
-    ngx_electrumx_state_t  *state;
+    ngx_str_t                text, result, *file;
+    ngx_electrumx_state_t   *state;
+    ngx_electrumx_banner_t  *banner;
 
     ngx_str_set(&text, "You are connected to $SERVER_SUBVERSION.");
 
     state = ngx_electrumx_state(r->index);
 
-    if (state && r->index->banner.len) {
-        ngx_electrumx_banner_refresh(r->index, state);
+    if (state) {
+        file = &r->index->banner;
+        banner = &state->banner;
 
-        if (state->banner.data) {
-            text = state->banner;
+        if (r->index->tor_banner.len
+            && ngx_electrumx_client_in(r->session, r->index->tor_from))
+        {
+            file = &r->index->tor_banner;
+            banner = &state->tor_banner;
+        }
+
+        if (file->len) {
+            ngx_electrumx_banner_refresh(banner, file);
+        }
+
+        if (banner->text.data) {
+            text = banner->text;
         }
     }
 
@@ -61,53 +74,52 @@ ngx_electrumx_server_banner(ngx_electrumx_req_t *r)
 /* Reads the file again when it has changed; looks at most once a minute. */
 
 static void
-ngx_electrumx_banner_refresh(ngx_electrumx_index_t *index,
-    ngx_electrumx_state_t *state)
+ngx_electrumx_banner_refresh(ngx_electrumx_banner_t *banner, ngx_str_t *file)
 {
     ngx_fd_t         fd;
     ngx_file_info_t  fi;
 
-    if (state->banner_checked
-        && ngx_time() - state->banner_checked < NGX_ELECTRUMX_BANNER_CHECK)
+    if (banner->checked
+        && ngx_time() - banner->checked < NGX_ELECTRUMX_BANNER_CHECK)
     {
         return;
     }
 
-    state->banner_checked = ngx_time();
+    banner->checked = ngx_time();
 
     /* a FIFO must not stop the worker */
 
-    fd = ngx_open_file(index->banner.data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
+    fd = ngx_open_file(file->data, NGX_FILE_RDONLY|NGX_FILE_NONBLOCK,
                        NGX_FILE_OPEN, 0);
 
     if (fd == NGX_INVALID_FILE) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, ngx_errno,
-                      ngx_open_file_n " \"%V\" failed", &index->banner);
+                      ngx_open_file_n " \"%V\" failed", file);
         return;
     }
 
     if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR || !ngx_is_file(&fi)) {
         ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                      "banner \"%V\" is not a regular file", &index->banner);
+                      "banner \"%V\" is not a regular file", file);
 
-    } else if (state->banner.data == NULL
-               || state->banner_mtime != ngx_file_mtime(&fi))
+    } else if (banner->text.data == NULL
+               || banner->mtime != ngx_file_mtime(&fi))
     {
-        if (ngx_electrumx_banner_read(state, fd, &fi) != NGX_OK) {
+        if (ngx_electrumx_banner_read(banner, fd, &fi) != NGX_OK) {
             ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, ngx_errno,
-                          "reading banner \"%V\" failed", &index->banner);
+                          "reading banner \"%V\" failed", file);
         }
     }
 
     if (ngx_close_file(fd) == NGX_FILE_ERROR) {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, ngx_errno,
-                      ngx_close_file_n " \"%V\" failed", &index->banner);
+                      ngx_close_file_n " \"%V\" failed", file);
     }
 }
 
 
 static ngx_int_t
-ngx_electrumx_banner_read(ngx_electrumx_state_t *state, ngx_fd_t fd,
+ngx_electrumx_banner_read(ngx_electrumx_banner_t *banner, ngx_fd_t fd,
     ngx_file_info_t *fi)
 {
     size_t   size;
@@ -129,13 +141,13 @@ ngx_electrumx_banner_read(ngx_electrumx_state_t *state, ngx_fd_t fd,
         return NGX_ERROR;
     }
 
-    if (state->banner.data) {
-        ngx_free(state->banner.data);
+    if (banner->text.data) {
+        ngx_free(banner->text.data);
     }
 
-    state->banner.data = p;
-    state->banner.len = (size_t) n;
-    state->banner_mtime = ngx_file_mtime(fi);
+    banner->text.data = p;
+    banner->text.len = (size_t) n;
+    banner->mtime = ngx_file_mtime(fi);
 
     return NGX_OK;
 }
@@ -243,5 +255,18 @@ ngx_electrumx_banner_variable(ngx_electrumx_req_t *r, ngx_uint_t n,
         value->len = ngx_snprintf(buf, 256, "%uL.%uL.%uL", version / 10000,
                                   version / 100 % 100, version % 100)
                      - buf;
+    }
+}
+
+
+void
+ngx_electrumx_banners_free(ngx_electrumx_state_t *state)
+{
+    if (state->banner.text.data) {
+        ngx_free(state->banner.text.data);
+    }
+
+    if (state->tor_banner.text.data) {
+        ngx_free(state->tor_banner.text.data);
     }
 }

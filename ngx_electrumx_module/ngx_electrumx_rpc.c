@@ -46,6 +46,7 @@ static void ngx_electrumx_rpc_init(ngx_electrumx_req_t *r,
     ngx_electrumx_session_t *s);
 static ngx_int_t ngx_electrumx_rpc_run(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *method, ngx_electrumx_json_t *params);
+static ngx_int_t ngx_electrumx_rpc_strict(ngx_electrumx_req_t *r);
 static ngx_int_t ngx_electrumx_rpc_envelope(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v, ngx_electrumx_json_t **method,
     ngx_electrumx_json_t **params);
@@ -490,11 +491,20 @@ static ngx_int_t
 ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
     ngx_electrumx_json_t *params)
 {
-    ngx_uint_t  extra;
+    ngx_int_t   rc;
+    ngx_uint_t  flags;
 
     ngx_electrumx_json_unescape(method);
 
     r->method = ngx_electrumx_method(method->start, method->len);
+
+    if (r->index->strict) {
+        rc = ngx_electrumx_rpc_strict(r);
+
+        if (rc != NGX_OK) {
+            return (rc == NGX_DONE) ? NGX_OK : rc;
+        }
+    }
 
     if (r->method == NULL) {
         return ngx_electrumx_failf(r, NGX_ELECTRUMX_NO_METHOD,
@@ -503,14 +513,28 @@ ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
                                    method->start);
     }
 
+    if ((r->method->flags & NGX_ELECTRUMX_TRUSTED)
+        && !ngx_electrumx_client_in(r->session, r->index->passthrough))
+    {
+        return ngx_electrumx_failf(r, NGX_ELECTRUMX_NO_METHOD,
+                                   "%V is not for this client",
+                                   &r->method->name);
+    }
+
     if ((r->method->flags & NGX_ELECTRUMX_NOISE) && r->id.len == 0) {
         return NGX_OK;
     }
 
-    extra = (r->method->flags & NGX_ELECTRUMX_EXTRA)
-            || r->session->protocol >= NGX_ELECTRUMX_V(1, 6, 0);
+    flags = r->index->strict ? NGX_ELECTRUMX_ARGS_STRICT : 0;
 
-    if (ngx_electrumx_args(r->method->params, params, extra, r->args,
+    if ((r->method->flags & NGX_ELECTRUMX_EXTRA)
+        || (!r->index->strict
+            && r->session->protocol >= NGX_ELECTRUMX_V(1, 6, 0)))
+    {
+        flags |= NGX_ELECTRUMX_ARGS_EXTRA;
+    }
+
+    if (ngx_electrumx_args(r->method->params, params, flags, r->args,
                            (char *) r->text, sizeof(r->text))
         != NGX_OK)
     {
@@ -525,6 +549,39 @@ ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
     }
 
     return r->method->handler(r);
+}
+
+
+/*
+ * What ElectrumX would not do.  It knows a method in its versions only, carries
+ * out no notification but server.ping of 1.7, and ends sessions that begin with
+ * anything but server.version.  NGX_OK: go on; NGX_DONE: nothing to do.
+ */
+
+static ngx_int_t
+ngx_electrumx_rpc_strict(ngx_electrumx_req_t *r)
+{
+    ngx_uint_t  version, notification, first;
+
+    version = r->session->protocol;
+    notification = (r->id.len == 0);
+    first = r->method && r->method->handler == ngx_electrumx_server_version;
+
+    if (version == 0 && (!first || notification)) {
+        r->close = 1;
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_REQUEST,
+                                  "use server.version to identify client");
+    }
+
+    if (notification) {
+        return NGX_DONE;
+    }
+
+    if (r->method && !first && !ngx_electrumx_method_in(r->method, version)) {
+        r->method = NULL;
+    }
+
+    return NGX_OK;
 }
 
 

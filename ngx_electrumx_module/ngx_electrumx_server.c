@@ -175,6 +175,14 @@ ngx_electrumx_server_ping(ngx_electrumx_req_t *r)
 }
 
 
+ngx_uint_t
+ngx_electrumx_client_in(ngx_electrumx_session_t *s, ngx_array_t *addresses)
+{
+    return addresses && s->connection
+           && ngx_cidr_match(s->connection->sockaddr, addresses) == NGX_OK;
+}
+
+
 ngx_int_t
 ngx_electrumx_server_donation(ngx_electrumx_req_t *r)
 {
