@@ -59,7 +59,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.header.get"),
       ngx_electrumx_header_get, OTHER, 0,
       NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 25,
-      { required("block", ANY), end } },
+      { { "block_hash", NGX_ELECTRUMX_ARG_ANY, NGX_ELECTRUMX_REQUIRED, 0,
+          "height" }, end } },
 
     { ngx_string("blockchain.block.stats"),
       ngx_electrumx_block_stats, OTHER, 0,

@@ -65,6 +65,8 @@ sub source {
 sub arguments {
     my ($params) = @_;
     my @a;
+    $params =~ s/\{\s*"(\w+)",\s*\w+_ARG_(\w+),\s*\w+_REQUIRED,\s*0,
+        \s*"\w+"\s*\}/required("$1", $2)/gx;
     while ($params =~ /\b(scriptpubkey)\b(?!")
         |\b(required|optional|lenient|added)\("(\w+)",\s*(\w+)
         (?:,\s*(\w+))?\)/gx)
