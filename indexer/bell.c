@@ -32,7 +32,6 @@
 #include "lib/exi_bytes.h"
 #include "log.h"
 
-#define BELL_THREADS         4
 #define BELL_TIMEOUT_MS      30000
 #define BELL_WORKERS_MAX     1024
 #define BELL_UNREAD_MAX      BELL_FRAME_MAX
@@ -669,7 +668,6 @@ bell_start(struct bell **out, const struct bell_opts *o, char *why,
            size_t whylen)
 {
     struct bell *b = calloc(1, sizeof(*b));
-    unsigned threads = o->threads == 0 ? BELL_THREADS : o->threads;
     int rc;
 
     if (b == NULL) {
@@ -687,10 +685,7 @@ bell_start(struct bell **out, const struct bell_opts *o, char *why,
         rc = bell_epoll(b, why, whylen);
     }
     if (rc == EXI_OK) {
-        rc = bell_pool_start(&b->pool, o->rpc,
-                             threads < BELL_THREADS_MAX ? threads
-                                                        : BELL_THREADS_MAX,
-                             b->wake_fd, why, whylen);
+        rc = bell_pool_start(&b->pool, o, b->wake_fd, why, whylen);
     }
     if (rc == EXI_OK) {
         rc = bell_run(b, why, whylen);

@@ -69,6 +69,9 @@ static const struct conf_row conf_rows[] = {
       "index which transaction spends an output" },
     { "socket_mode", CONF_MODE, FIELD(socket_mode), "0660", 0, 0,
       "permission bits of the workers' socket, octal" },
+    { "passthrough", CONF_TEXT, FIELD(passthrough), "read", 0, 0,
+      "what daemon.passthrough may ask of the node: none, read, all, or "
+      "methods by commas" },
     { "log_level", CONF_LEVEL, FIELD(log_level), "info", 0, 0,
       "error, warn, info or debug" },
     { "progress", CONF_BOOL, FIELD(progress), "on", 0, 0,

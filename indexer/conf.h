@@ -20,6 +20,7 @@ struct conf {
     char *block_source;  /* auto, files, rest, rpc */
     char *log_level;
     char *socket_mode;    /* octal */
+    char *passthrough;    /* none, read, all, or methods with commas */
     int64_t live_window;  /* blocks, 10 ... 500, default 100 */
     int64_t settle_batch; /* blocks, 1 ... 1000, default 10 */
     int64_t memory_mb;    /* bound of the process, 256 ..., default 2048 */

@@ -97,6 +97,7 @@ start_bell(struct sync *s)
     o.mode = (unsigned) strtoul(s->conf->socket_mode, NULL, 8);
     o.rpc = &s->rpc_opts;
     o.threads = 4;
+    o.passthrough = s->conf->passthrough;
     rc = bell_start(&s->bell, &o, why, sizeof(why));
     if (rc != EXI_OK) {
         log_error("main", "%s", why);

@@ -65,9 +65,7 @@ sync_node_trouble(struct sync *s, int err)
 
     switch (err) {
     case EXI_EAUTH:
-        status_set(&s->status, st,
-                   "the node refuses our user name or password (daemon_url, "
-                   "daemon_cookie)");
+        status_set(&s->status, st, "no access to the node: %s", e->message);
         break;
     case EXI_EWARMUP:
         status_set(&s->status, st, "the node is still starting: %s",
@@ -370,6 +368,7 @@ build_live(struct sync *s)
         live_close(old);
         s->live = NULL;
     }
+    s->status.height = s->status.settled = settle_meta(s->settle)->height;
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
     rc = live_create(&s->live, &o, &gen, 1,
                      settle_meta(s->settle)->tx_count);
@@ -377,6 +376,7 @@ build_live(struct sync *s)
         rc = follow_tip(s, false);
     }
     if (rc == EXI_OK) {
+        s->status.height = live_state(s->live)->tip_height;
         status_set(&s->status, STATE_LOADING, "reading the mempool");
         s->mempool_dirty = true;
         rc = mempool_sync(s, false);

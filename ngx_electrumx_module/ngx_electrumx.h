@@ -64,8 +64,13 @@ struct ngx_electrumx_index_s {
     ngx_msec_t                 idle_timeout;   /* 600s */
     ngx_msec_t                 send_timeout;   /* 60s without progress */
     ngx_str_t                  banner;         /* file, or empty */
+    ngx_str_t                  tor_banner;     /* the same for Tor's clients */
+    ngx_array_t               *tor_from;       /* ngx_cidr_t, or NULL */
+    ngx_array_t               *passthrough;    /* ngx_cidr_t that may use
+                                                  daemon.passthrough, or NULL */
     ngx_str_t                  donation;       /* address, or empty */
     ngx_array_t               *hosts;          /* ngx_str_t report services */
+    ngx_flag_t                 strict;         /* methods as ElectrumX, off */
 
     /* worker state, from init_process on */
     struct exi_store          *store;
@@ -126,6 +131,7 @@ struct ngx_electrumx_session_s {
     ngx_str_t                  client;         /* name, cut to 100 bytes */
     ngx_uint_t                 nrequests;
     ngx_uint_t                 ncalls;         /* node calls under way */
+    ngx_uint_t                 nnotified;      /* about the present change */
     void                      *rpc;            /* more of rpc's own */
 
     /* owned by ngx_electrumx_subscribe.c */

@@ -58,6 +58,7 @@ test_defaults(void)
     is_str(conf.blocks_dir, NULL, "blocks_dir");
     is_str(conf.log_level, "info", "log_level");
     is_str(conf.socket_mode, "0660", "socket_mode");
+    is_str(conf.passthrough, "read", "passthrough");
     is_int(conf.live_window, 100, "live_window");
     is_int(conf.settle_batch, 10, "settle_batch");
     is_int(conf.memory_mb, 2048, "memory_mb");
