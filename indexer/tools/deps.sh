@@ -17,7 +17,7 @@ usage() {
 # installed.
 have_node() {
     command -v npm >/dev/null &&
-        node -e 'process.exit(parseInt(process.versions.node) < 18)' 2>/dev/null
+        node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null
 }
 
 packages_of() {
