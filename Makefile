@@ -112,7 +112,7 @@ ngx_ld_opt = -Wl,-z,relro -Wl,-z,now -fPIC $(sanitize) $(LDFLAGS)
 # ---- targets ----
 
 .PHONY: all indexer ctl module check check-units check-source test test-long \
-        run asan fuzz install uninstall format clean distclean deps nodes help FORCE
+        run asan fuzz install uninstall format clean distclean deps nodes clients help FORCE
 
 all: indexer ctl module
 indexer: $(BUILD)/electrumx-indexer
@@ -132,7 +132,7 @@ help:
 	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \
-	'deps nodes    only what run and test do first' \
+	'deps nodes clients   only what run and test do first' \
 	'format        clang-format over indexer/ and t/' \
 	'clean         build/ but what was fetched and the data of "make run"' \
 	'distclean     build/'
@@ -292,8 +292,9 @@ order = $(shell printf '%s\n' $(1) | sed 's|\(.*/\)\(.*\)|\2 \1\2|' | sort -r | 
 TESTS ?= $(call order,$(filter-out t/9%,$(wildcard t/*.t)) $(unit_t) $(fuzz_t))
 
 define run_tests
-@indexer/tools/deps.sh build run test browser
+@indexer/tools/deps.sh build run test browser clients
 @indexer/tools/nodes.sh --electrum
+@indexer/tools/npm.sh
 +$(Q)$(MAKE) --no-print-directory all check-units
 @prove -j$(TEST_JOBS) $(TESTS)
 endef
@@ -313,9 +314,11 @@ run:
 	@exec setpriv --pdeathsig TERM indexer/tools/run.sh
 
 deps:
-	@indexer/tools/deps.sh build run test browser
+	@indexer/tools/deps.sh build run test browser clients
 nodes:
 	@indexer/tools/nodes.sh --electrum
+clients:
+	@indexer/tools/npm.sh
 
 # ---- install ----
 
@@ -349,7 +352,7 @@ format:
 
 clean:
 	@[ ! -d $(BUILD) ] || find $(BUILD) -mindepth 1 -maxdepth 1 \
-	    ! -name nodes ! -name run \
+	    ! -name nodes ! -name npm ! -name run \
 	    ! -name 'nginx-full*' -exec rm -rf {} +
 
 distclean:

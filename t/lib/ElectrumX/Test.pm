@@ -105,6 +105,7 @@ my %FIND = (
     litecoind => sub { _program(nodes_dir() . '/bin/litecoind') },
     electrum  => sub { _program(nodes_dir() . '/bin/electrum') },
     chromium  => sub { _in_path('chromium') },
+    npm       => sub { _in_path('node') && -e npm_dir() . '/complete' },
     openssl   => sub { _in_path('openssl') },
     tls       => sub { eval { require IO::Socket::SSL } },
     root      => sub { $> == 0 },
@@ -142,6 +143,9 @@ sub nodes_dir {
     my $own = build_dir() . '/nodes';
     return -d $own ? $own : "$ROOT/build/nodes";
 }
+
+# Electrum clients of others and what they need, see indexer/tools/npm.sh.
+sub npm_dir { return "$ROOT/build/npm" }
 
 sub program { my ($self, $name) = @_; return nodes_dir() . "/bin/$name" }
 
