@@ -61,7 +61,7 @@ my $header = sub { my ($h) = @_;
         good => [[[], $bool]] },
     { method => 'blockchain.headers.get_tip', params => [],
         good => [[[], $tip]] },
-    { method => 'blockchain.header.get', params => [['block', 'any']],
+    { method => 'blockchain.header.get', params => [['block_hash', 'any']],
         good => [
             [[7], $header->(7)],
             [['0'], $header->(0)],

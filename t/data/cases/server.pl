@@ -43,6 +43,12 @@ my $pong = sub { my ($n) = @_; sub { $_[1] eq '1.7'
                 "@{[sort keys %$_]}" ne 'fee txid vsize' || !$e
                     || $_->{fee} != $e->{fee}
                     || $_->{vsize} != $e->{tx}{vsize} } @$got })]] },
+    # for clients of electrumx_passthrough only; t/385 has more
+    { method => 'daemon.passthrough', params => [],
+        good => [],
+        fail => [map { [$_, -32601,
+            'daemon.passthrough is not for this client'] } [], ['help'],
+            { method => 'help' }, [[], 5, {}]] },
     { method => 'server.version', extra => 1,
         params => [['client_name', 'any', 1], ['protocol_version', 'any', 1]],
         good => [],
