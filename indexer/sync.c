@@ -47,12 +47,17 @@ sync_ring(struct sync *s)
 void
 sync_wait(struct sync *s, uint64_t ms, bool tip)
 {
-    struct pollfd p[2] = { { s->wake_fd, POLLIN, 0 }, { -1, POLLIN, 0 } };
+    struct pollfd p[3] = { { s->wake_fd, POLLIN, 0 },
+                           { -1, POLLIN, 0 },
+                           { -1, POLLIN, 0 } };
 
     if (tip && s->notify != NULL) {
         p[1].fd = notify_fd(s->notify);
     }
-    if (!*s->stop && poll(p, 2, (int) ms) > 0 && p[1].fd >= 0) {
+    if (tip && s->settler != NULL) {
+        p[2].fd = settler_fd(s->settler);
+    }
+    if (!*s->stop && poll(p, 3, (int) ms) > 0 && p[1].fd >= 0) {
         notify_clear(s->notify);
     }
 }
@@ -105,13 +110,13 @@ check_block(const struct rpc_buf *buf, const struct exi_blkid *hash)
 }
 
 int
-sync_fetch(struct sync *s, const struct exi_blkid *hash)
+sync_block(struct rpc *rpc, const struct exi_blkid *hash, struct rpc_buf *buf)
 {
     char hex[65];
-    int rc = rpc_block(s->rpc, hash, &s->block);
+    int rc = rpc_block(rpc, hash, buf);
 
     if (rc == EXI_OK) {
-        rc = check_block(&s->block, hash);
+        rc = check_block(buf, hash);
     }
     if (rc == EXI_ENOTFOUND || rc == EXI_EFORMAT) {
         exi_hex_display(hex, hash->b);
@@ -121,6 +126,12 @@ sync_fetch(struct sync *s, const struct exi_blkid *hash)
                                    : "the node does not have it (pruned?)");
     }
     return rc;
+}
+
+int
+sync_fetch(struct sync *s, const struct exi_blkid *hash)
+{
+    return sync_block(s->rpc, hash, &s->block);
 }
 
 /* Is this the network of the settings?  EXI_OK, EXI_EAPI (said), node errors. */
@@ -340,7 +351,29 @@ prevout(void *ctx, const struct exi_txid *txid, uint32_t index,
 {
     struct sync *s = ctx;
 
-    return settle_prevout(s->settle, txid, index, script, value_sat);
+    return exi_past_prevout(s->past, txid, index, script, value_sat);
+}
+
+static void
+say_past(void *ctx, int level, const char *text)
+{
+    (void) ctx;
+    log_line(level == 0 ? LOG_ERROR_ : LOG_WARN_, "settle", "%s", text);
+}
+
+/* The settled layer as the live one will see it. */
+static int
+open_past(struct sync *s, struct exi_live_gen *gen)
+{
+    int rc = settle_publish(s->settle, gen);
+
+    if (rc == EXI_OK) {
+        exi_past_close(s->past);
+        s->past = NULL;
+        s->settled = *settle_meta(s->settle);
+        rc = exi_past_open(&s->past, s->conf->data_dir, gen, say_past, NULL);
+    }
+    return rc;
 }
 
 /* New live environment up to the node's tip and mempool, then served. */
@@ -357,13 +390,13 @@ build_live(struct sync *s)
     o.map_bytes = (size_t) s->conf->live_map_mb << 20;
     o.prevout = prevout;
     o.prevout_ctx = s;
-    rc = settle_publish(s->settle, &gen);
-    if (rc != EXI_OK) {
-        return rc;
-    }
     if (old != NULL) {
         live_close(old);
         s->live = NULL;
+    }
+    rc = open_past(s, &gen);
+    if (rc != EXI_OK) {
+        return rc;
     }
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
     rc = live_create(&s->live, &o, &gen, 1,
@@ -417,11 +450,11 @@ say_ready(struct sync *s)
     const struct exi_live_state *st = live_state(s->live);
 
     s->status.height = st->tip_height;
-    s->status.settled = settle_meta(s->settle)->height;
+    s->status.settled = s->settled.height;
     s->status.mempool = st->mempool_count;
     s->status.target = st->tip_height;
-    s->status.tx_count = settle_meta(s->settle)->tx_count;
-    status_set(&s->status, STATE_READY, "%s", "");
+    s->status.tx_count = s->settled.tx_count;
+    status_set(&s->status, STATE_READY, "%s", s->settle_says);
     status_tell(&s->status, false);
 }
 
@@ -454,8 +487,12 @@ follow(struct sync *s)
 static int
 one_round(struct sync *s)
 {
-    int rc = agree(s);
+    int rc;
 
+    if (!follow_quiet(s)) {
+        return EXI_OK;
+    }
+    rc = agree(s);
     if (rc == EXI_OK && !*s->stop) {
         rc = initial_sync(s);
     }
@@ -473,9 +510,10 @@ static bool
 recoverable(struct sync *s, int rc)
 {
     log_progress_end();
-    if (s->settle != NULL) {
-        settle_abort(s->settle);
+    if (!follow_quiet(s)) {
+        return true;
     }
+    settle_abort(s->settle);
     switch (rc) {
     case EXI_OK:
     case EXI_ESTALE:
@@ -516,6 +554,19 @@ start_notify(struct sync *s)
     }
 }
 
+static int
+start_settler(struct sync *s)
+{
+    struct settler_opts o = { s->conf->data_dir, s->rpc_opts };
+    char why[512];
+    int rc = settler_start(&s->settler, &o, s->settle, why, sizeof(why));
+
+    if (rc != EXI_OK) {
+        log_error("sync", "settle thread: %s", why);
+    }
+    return rc;
+}
+
 int
 sync_run(struct sync *s)
 {
@@ -532,6 +583,10 @@ sync_run(struct sync *s)
         rc = open_settled(s);
     }
     if (rc != EXI_OK || *s->stop) {
+        return rc;
+    }
+    rc = start_settler(s);
+    if (rc != EXI_OK) {
         return rc;
     }
     start_notify(s);

@@ -1,12 +1,13 @@
 /*
  * Follows the node: initial sync, live layer, tip, mempool, settling
  * (docs/architecture.md, "Life of a block").  All of it runs in the main
- * thread; the pieces share this structure.
+ * thread, but what settler.h says; the pieces share this structure.
  *
  *   sync.c     outer states: node there? -> settled layer -> initial sync ->
  *              live layer -> follow; fallback after a deep reorg
  *   initial.c  settles all that is deeper than the window
- *   follow.c   the tip: connect, disconnect, settle, trim
+ *   follow.c   the tip: connect, disconnect, trim
+ *   follow_settle.c  what the settle thread gets and gives back
  *   mempool.c  the mempool and the facts about it
  */
 #ifndef SYNC_H
@@ -21,6 +22,7 @@
 #include "notify.h"
 #include "rpc.h"
 #include "settle.h"
+#include "settler.h"
 #include "status.h"
 
 struct sync {
@@ -34,6 +36,7 @@ struct sync {
     struct notify *notify;
     struct settle *settle;
     struct live *live;
+    struct exi_past *past; /* the newest listed generation */
     struct status status;
     struct rpc_buf block; /* the block being read */
 
@@ -46,6 +49,14 @@ struct sync {
 
     /* follow.c */
     uint64_t published_ms; /* monotonic, newest generation listed */
+
+    /* follow_settle.c */
+    struct settler *settler;
+    struct exi_meta settled;  /* what was durable when last heard of */
+    uint32_t settling_to;     /* height of the last block of the job, or 0 */
+    uint64_t settle_again_ms; /* monotonic: not before, after a failure */
+    bool prune_due;           /* with the next job */
+    char settle_says[160];    /* for the operator; "": all is well */
 };
 
 /*
@@ -61,6 +72,10 @@ int sync_run(struct sync *s);
  */
 int sync_fetch(struct sync *s, const struct exi_blkid *hash) EXI_MUST_CHECK;
 
+/* The same with a connection and a buffer of the caller's.  Any thread. */
+int sync_block(struct rpc *rpc, const struct exi_blkid *hash,
+               struct rpc_buf *buf) EXI_MUST_CHECK;
+
 /* Monotonic clock in milliseconds. */
 uint64_t sync_now_ms(void);
 
@@ -68,7 +83,8 @@ uint64_t sync_now_ms(void);
 void sync_ring(struct sync *s);
 
 /*
- * Sleeps up to ms or until a signal, or (with `tip`) news from the node.
+ * Sleeps up to ms or until a signal, or (with `tip`) news from the node or the
+ * settle thread.
  */
 void sync_wait(struct sync *s, uint64_t ms, bool tip);
 
@@ -92,11 +108,23 @@ int initial_sync(struct sync *s) EXI_MUST_CHECK;
  */
 int follow_tip(struct sync *s, bool served) EXI_MUST_CHECK;
 
-/* Settles and publishes what is deeper than the window, lists it. */
+/*
+ * Gives the settle thread what is deeper than the window, lists what it has
+ * published.  EXI_OK also while it works or after a failure that it will try
+ * again (s->settle_says); else as settle_commit().
+ */
 int follow_settle(struct sync *s) EXI_MUST_CHECK;
 
 /* Removes live rows that no reader needs any more. */
 int follow_trim(struct sync *s) EXI_MUST_CHECK;
+
+/* Height below which the live layer is not to be undone: it is settled, or
+ * being settled. */
+uint32_t follow_floor(const struct sync *s);
+
+/* Before the outer states work on s->settle: waits until the settle thread has
+ * let go of it.  False: it is time to stop. */
+bool follow_quiet(struct sync *s);
 
 /*
  * Makes the live mempool equal to the node's, if our tip is still the node's.
