@@ -106,7 +106,8 @@ extend(struct sync *s, const struct chain_plan *p, bool served)
         if (rc != EXI_OK) {
             return rc;
         }
-        s->mempool_dirty = true;
+        s->mempool_dirty |= !mempool_fed(s);
+        s->facts_ms = 0;
         if (served) {
             bell_flush(s->bell);
             sync_ring(s);
@@ -176,6 +177,7 @@ follow_tip(struct sync *s, bool served)
     if (rc != EXI_OK) {
         return rc;
     }
+    s->looked_ms = sync_now_ms();
     s->status.target = p.fork + p.nconnect;
     if (p.fork < live_state(s->live)->tip_height) {
         rc = reorganise(s, &p, served);

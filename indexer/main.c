@@ -165,6 +165,7 @@ stop_all(struct sync *s)
     if (s->notify != NULL) {
         notify_stop(s->notify);
     }
+    feed_stop(s->feed);
     if (s->live != NULL) {
         live_close(s->live);
     }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,13 @@
 
 #define RETRY_MS 1000
 #define DISK_RETRY_MS 10000
+/* While the node's messages tell what is new: between two looks at it all the
+ * same; between two turns with nothing to do, and with something put off. */
+#define LOOK_MS 2000
+#define IDLE_MS 1000
+#define SOON_MS 100
+/* Between two turns when messages are not enough: there was a gap, say. */
+#define AGAIN_MS 500
 
 uint64_t
 sync_now_ms(void)
@@ -47,7 +55,8 @@ sync_ring(struct sync *s)
 void
 sync_wait(struct sync *s, uint64_t ms, bool tip)
 {
-    struct pollfd p[3] = { { s->wake_fd, POLLIN, 0 },
+    struct pollfd p[4] = { { s->wake_fd, POLLIN, 0 },
+                           { -1, POLLIN, 0 },
                            { -1, POLLIN, 0 },
                            { -1, POLLIN, 0 } };
 
@@ -57,8 +66,11 @@ sync_wait(struct sync *s, uint64_t ms, bool tip)
     if (tip && s->settler != NULL) {
         p[2].fd = settler_fd(s->settler);
     }
-    if (!*s->stop && poll(p, 3, (int) ms) > 0 && p[1].fd >= 0) {
-        notify_clear(s->notify);
+    if (tip && s->feed != NULL) {
+        p[3].fd = feed_fd(s->feed);
+    }
+    if (!*s->stop && poll(p, 4, (int) ms) > 0 && p[1].revents != 0) {
+        s->tip_news |= notify_clear(s->notify);
     }
 }
 
@@ -407,10 +419,10 @@ build_live(struct sync *s)
     if (rc == EXI_OK) {
         status_set(&s->status, STATE_LOADING, "reading the mempool");
         s->mempool_dirty = true;
-        rc = mempool_sync(s, false);
+        rc = mempool_sync(s, false, false);
     }
     if (rc == EXI_OK) {
-        s->facts_ms = s->hist_ms = 0;
+        s->facts_ms = s->hist_ms = s->stored_ms = 0;
         rc = mempool_facts(s);
     }
     if (rc == EXI_OK) {
@@ -423,15 +435,37 @@ build_live(struct sync *s)
     return rc;
 }
 
+/* The chain and the mempool, as far as there is something to do. */
+static int
+follow_node(struct sync *s)
+{
+    struct feed_event *events = NULL;
+    bool tip, look;
+    size_t n = mempool_take(s, &events, &tip);
+    int rc = EXI_OK;
+
+    look = !mempool_fed(s) || sync_now_ms() - s->looked_ms >= LOOK_MS;
+    if (look || tip || s->tip_news) {
+        s->tip_news = false;
+        rc = follow_tip(s, true);
+    }
+    if (rc == EXI_OK) {
+        rc = mempool_events(s, events, n);
+    }
+    free(events);
+    if (rc != EXI_OK) {
+        s->mempool_dirty = true; /* the events are gone */
+        return rc;
+    }
+    return mempool_sync(s, true, look);
+}
+
 /* One turn of following.  EXI_OK: go on. */
 static int
 follow_once(struct sync *s)
 {
-    int rc = follow_tip(s, true);
+    int rc = follow_node(s);
 
-    if (rc == EXI_OK) {
-        rc = mempool_sync(s, true);
-    }
     if (rc == EXI_OK) {
         rc = mempool_facts(s);
     }
@@ -442,6 +476,20 @@ follow_once(struct sync *s)
         rc = follow_trim(s);
     }
     return rc;
+}
+
+/* How long to sleep if nothing comes. */
+static uint64_t
+pause_ms(const struct sync *s)
+{
+    uint64_t poll = (uint64_t) s->conf->poll_ms;
+
+    if (!mempool_fed(s)) {
+        return s->feed != NULL && feed_topics(s->feed) != 0 && poll > AGAIN_MS
+                   ? AGAIN_MS
+                   : poll;
+    }
+    return s->facts_ms == 0 || s->mempool_dirty ? SOON_MS : IDLE_MS;
 }
 
 static void
@@ -470,7 +518,7 @@ follow(struct sync *s)
         rc = follow_once(s);
         if (rc == EXI_OK) {
             say_ready(s);
-            sync_wait(s, (uint64_t) s->conf->poll_ms, true);
+            sync_wait(s, pause_ms(s), true);
         } else if (is_node_error(rc) || rc == EXI_ENOTFOUND) {
             sync_node_trouble(s, rc);
             sync_wait(s, RETRY_MS, false);
@@ -554,6 +602,22 @@ start_notify(struct sync *s)
     }
 }
 
+static void
+start_feed(struct sync *s)
+{
+    char why[512];
+    int rc;
+
+    if (strcmp(s->conf->zmq, "off") == 0) {
+        return;
+    }
+    rc = feed_start(&s->feed, &s->rpc_opts, s->conf->zmq, why, sizeof(why));
+    if (rc != EXI_OK) {
+        log_warn("sync", "no ZMQ, polling only: %s", why);
+        s->feed = NULL;
+    }
+}
+
 static int
 start_settler(struct sync *s)
 {
@@ -590,6 +654,7 @@ sync_run(struct sync *s)
         return rc;
     }
     start_notify(s);
+    start_feed(s);
     do {
         rc = one_round(s);
     } while (!*s->stop && recoverable(s, rc));

@@ -8,7 +8,8 @@
  *   initial.c  settles all that is deeper than the window
  *   follow.c   the tip: connect, disconnect, trim
  *   follow_settle.c  what the settle thread gets and gives back
- *   mempool.c  the mempool and the facts about it
+ *   mempool.c  the mempool
+ *   mempool_facts.c  the facts about it
  */
 #ifndef SYNC_H
 #define SYNC_H
@@ -18,6 +19,7 @@
 #include "bell.h"
 #include "coins.h"
 #include "conf.h"
+#include "feed.h"
 #include "live.h"
 #include "notify.h"
 #include "rpc.h"
@@ -43,11 +45,22 @@ struct sync {
     /* mempool.c: what the node said last, to see at low cost if it changed */
     struct rpc_buf mempool_info;
     uint64_t facts_ms;   /* monotonic, when facts were last refreshed */
+    uint64_t stored_ms;  /* ... any of them were stored */
     uint64_t hist_ms;    /* ... the fee histogram */
+    uint64_t hist_cost_ms; /* how long that took */
     uint64_t network_ms;         /* ... the node's network info */
     bool mempool_dirty;  /* compare although the node says nothing changed */
+    uint64_t info_ms;     /* when mempool_info was read */
+    int64_t info_size;    /* its number of transactions */
+    uint64_t compared_ms; /* when the last comparison began */
+    struct feed *feed;    /* NULL: no ZMQ */
+    struct feed_track track;
+    bool differed; /* the last look showed another number than ours */
+    bool silent;   /* the feed should have told something and did not */
 
     /* follow.c */
+    bool tip_news;         /* the tip watcher woke us */
+    uint64_t looked_ms;    /* monotonic, when the node's tip was asked for */
     uint64_t published_ms; /* monotonic, newest generation listed */
 
     /* follow_settle.c */
@@ -127,13 +140,29 @@ uint32_t follow_floor(const struct sync *s);
 bool follow_quiet(struct sync *s);
 
 /*
- * Makes the live mempool equal to the node's, if our tip is still the node's.
- * EXI_OK also when the tip moved meanwhile (nothing was removed then).
+ * Makes the live mempool equal to the node's, if our tip is still the node's and
+ * there is a reason to compare.  look: it is time to check that events did not
+ * fail us.  EXI_OK also when the tip moved meanwhile (nothing was removed then).
  */
-int mempool_sync(struct sync *s, bool served) EXI_MUST_CHECK;
+int mempool_sync(struct sync *s, bool served, bool look) EXI_MUST_CHECK;
+
+/* Do events alone keep the mempool now? */
+bool mempool_fed(const struct sync *s);
+
+/*
+ * Takes the events that came, those that the last comparison had left out;
+ * returns how many.  *out is the caller's to free().  *tip: the node's tip is to
+ * be looked at.
+ */
+size_t mempool_take(struct sync *s, struct feed_event **out, bool *tip);
+
+/* Adds and removes what events say, rings. */
+int mempool_events(struct sync *s, const struct feed_event *e,
+                   size_t n) EXI_MUST_CHECK;
 
 /* Refreshes the facts that workers serve (mempool info, fee histogram, node's
  * network info) when they are due. */
 int mempool_facts(struct sync *s) EXI_MUST_CHECK;
+bool mempool_facts_due(const struct sync *s);
 
 #endif /* SYNC_H */

@@ -12,7 +12,7 @@ use Time::HiRes qw(sleep time);
 my $t = ElectrumX::Test->new(
     needs => [qw(nginx indexer bitcoind openssl tls)]);
 my $shim = compile_shim();
-my $s = ElectrumX::Scenario->new($t, seed => 425, free_only => 1);
+my $s = ElectrumX::Scenario->new($t, seed => 425);
 my $node = $s->{node};
 $s->base;
 $s->grow(20);
@@ -79,9 +79,9 @@ sub told_in {
     $node->generate(1);
     my $height = $node->height;
     $t->wait_for(sub {
-        my $n = $c->notification(0.05) or return 0;
-        return $n->{method} =~ /headers/
-            && $n->{params}[0]{height} == $height;
+        my $n = eval { $c->notification('blockchain.headers.subscribe', 0.05) }
+            or return 0;
+        return $n->[0]{height} == $height;
     }, 20, "told of block $height");
     return time - $start;
 }
@@ -123,6 +123,7 @@ sub deep {
     $t->wait_ready($node->height, 60);
     $s->rescan;
     $s->settled($c);
+    is($t->status->{height}, $node->height, 'the new chain is served');
     $s->grow(8);
     wait_settled();
     $s->settled($c);
@@ -167,5 +168,5 @@ sub killed {
     $t->wait_ready($node->height);
     $s->grow(4);
     wait_settled();
-    $s->settled($c);
+    is($s->settled($c)->{height}, $node->height, 'all is there');
 }
