@@ -42,7 +42,7 @@ sub serve {
     my (%o) = @_;
     $t->stop_indexer if $t->proc('indexer') && $t->proc('indexer')->running;
     $t->start_indexer($node->indexer_conf, live_window => 20,
-        poll_ms => 60_000, %o);
+        poll_ms => 60_000, zmq => 'auto', %o);
     $t->wait_ready($node->height);
     if (!$c) {
         $t->start_nginx;
