@@ -25,7 +25,7 @@ package ElectrumX::Test;
 #   $t->done;                            # final checks and done_testing
 #
 # Environment: ELECTRUMX_BUILD build directory (default build; build/asan has
-# its own nginx), ELECTRUMX_NODES directory with bin/bitcoind and so on
+# its own nginx), ELECTRUMX_INDEXER another indexer, ELECTRUMX_NODES directory with bin/bitcoind and so on
 # (default $ELECTRUMX_BUILD/nodes or build/nodes), ELECTRUMX_KEEP=1 keeps the
 # temporary directory, EXPECT_FEATURES pins what a run must have.
 
@@ -255,7 +255,8 @@ sub start_indexer {
     return $self->start($name, death => 'KILL',
         (map { $_ => $start{$_} } grep { defined $start{$_} } qw(user fsize)),
         env => $start{env},
-        cmd => [$start{program} || "$self->{build}/electrumx-indexer",
+        cmd => [$start{program} || $ENV{ELECTRUMX_INDEXER}
+            || "$self->{build}/electrumx-indexer",
             '-c', $conf]);
 }
 
@@ -534,7 +535,7 @@ sub _check_logs {
         open my $fh, '<', $log or next;
         while (my $line = <$fh>) {
             push @san, $line
-                if $line =~ /AddressSanitizer|LeakSanitizer|runtime error:/;
+                if $line =~ /AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:/;
             next if $log !~ /nginx/ || $line !~ /\[(?:alert|emerg)\]/;
             push @alerts, $line
                 if !grep { $line =~ $_ } @{ $self->{alerts} };
