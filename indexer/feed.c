@@ -219,9 +219,10 @@ static void
 push(struct feed *f, const struct feed_event *e)
 {
     const uint64_t one = 1;
-    size_t cap = f->cap ? f->cap * 2 : 256;
+    size_t cap;
 
     pthread_mutex_lock(&f->mutex);
+    cap = f->cap ? f->cap * 2 : 256;
     if (f->n == f->cap && f->n < QUEUE_MAX) {
         struct feed_event *v = realloc(f->events, cap * sizeof(*v));
 

@@ -494,7 +494,10 @@ sub san_env {
     my $asan = $ENV{ASAN_OPTIONS}
         // 'detect_leaks=0:abort_on_error=0:exitcode=99';
     my $ubsan = $ENV{UBSAN_OPTIONS} // 'print_stacktrace=1';
-    return (ASAN_OPTIONS => $asan, UBSAN_OPTIONS => $ubsan);
+    my $tsan = $ENV{TSAN_OPTIONS}
+        // "suppressions=$ROOT/t/data/tsan.supp:exitcode=0";
+    return (ASAN_OPTIONS => $asan, UBSAN_OPTIONS => $ubsan,
+        TSAN_OPTIONS => $tsan);
 }
 
 # An [alert] or [emerg] line that this test provokes on purpose.
