@@ -58,12 +58,6 @@ exi_past_close(struct exi_past *p)
     free(p);
 }
 
-const struct exi_blkid *
-exi_past_block(const struct exi_past *p)
-{
-    return &p->v.h.gen->m.block;
-}
-
 /* Amount of an unspent output: there is an `O` row, so there is a `U` row. */
 static int
 find_value(const struct exi_past *p, const struct exi_skey *script,

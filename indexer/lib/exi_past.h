@@ -23,9 +23,6 @@ int exi_past_open(struct exi_past **out, const char *data_dir,
 /* NULL is allowed. */
 void exi_past_close(struct exi_past *p);
 
-/* The block the generation ends with. */
-const struct exi_blkid *exi_past_block(const struct exi_past *p);
-
 /*
  * Output that is unspent at the generation's height: its script key and amount
  * in satoshi.  EXI_ENOTFOUND: unknown, spent or without rows (OP_RETURN,
