@@ -41,11 +41,13 @@ struct reading {
     volatile int go;
     volatile double worst_ms;
     volatile unsigned long snapshots;
+    volatile long waits; /* snapshots in which it gave up the CPU to wait */
 };
 
 static struct tx *txs;
 static size_t ntx;
 static size_t next_parent;
+static pid_t reader;
 
 static double
 now_ms(void)
@@ -61,6 +63,9 @@ must(int rc, const char *what)
 {
     if (rc != 0) {
         fprintf(stderr, "%s: %s\n", what, exi_strerror(rc));
+        if (reader > 0) {
+            kill(reader, SIGKILL);
+        }
         exit(1);
     }
 }
@@ -137,6 +142,16 @@ make_tx(size_t i)
     t->len = (uint32_t) (p + 4 - t->raw);
     must(exi_tx_parse_whole(&parsed, t->raw, t->len), "transaction");
     exi_tx_id(&t->id, &parsed);
+}
+
+static double
+cpu_ms(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_SELF, &u);
+    return (double) (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e3
+           + (double) (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e3;
 }
 
 static double
@@ -220,26 +235,17 @@ static void
 block(struct live *l, size_t from, const char *what)
 {
     struct exi_blkid hash;
-    struct rusage a, b;
     size_t len;
     uint8_t *raw = make_block(l, from, BLOCK_TX, &len, &hash);
-    double t0 = now_ms(), t1;
+    double t0 = now_ms(), cpu = cpu_ms(), t1;
 
-    getrusage(RUSAGE_SELF, &a);
     must(live_begin(l), "begin");
     must(live_connect(l, live_state(l)->tip_height + 1, &hash, raw, len),
          "connect");
     t1 = now_ms();
     must(live_commit(l, EXI_CHANGE_BLOCK), "commit");
-    getrusage(RUSAGE_SELF, &b);
     printf("block of %d, %s: connect %.1f ms, commit %.1f ms, CPU %.1f ms\n",
-           BLOCK_TX, what, t1 - t0, now_ms() - t1,
-           (double) (b.ru_utime.tv_sec - a.ru_utime.tv_sec
-                     + b.ru_stime.tv_sec - a.ru_stime.tv_sec)
-                   * 1e3
-               + (double) (b.ru_utime.tv_usec - a.ru_utime.tv_usec
-                           + b.ru_stime.tv_usec - a.ru_stime.tv_usec)
-                     / 1e3);
+           BLOCK_TX, what, t1 - t0, now_ms() - t1, cpu_ms() - cpu);
     free(raw);
 }
 
@@ -311,18 +317,23 @@ read_on(const char *dir, struct reading *r)
         || mdb_env_open(env, path, MDB_RDONLY | MDB_NOTLS, 0) != 0
         || mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0
         || mdb_dbi_open(txn, "meta", 0, &dbi) != 0
-        || mdb_txn_commit(txn) != 0) {
+        || mdb_txn_commit(txn) != 0
+        || mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
         _exit(1);
     }
     for (;;) {
-        double t0 = now_ms(), took;
+        double t0, took;
+        struct rusage a, b;
 
-        if (mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0
-            || mdb_get(txn, dbi, &key, &val) != 0) {
+        mdb_txn_reset(txn);
+        getrusage(RUSAGE_SELF, &a);
+        t0 = now_ms();
+        if (mdb_txn_renew(txn) != 0 || mdb_get(txn, dbi, &key, &val) != 0) {
             _exit(1);
         }
-        mdb_txn_abort(txn);
         took = now_ms() - t0;
+        getrusage(RUSAGE_SELF, &b);
+        r->waits += b.ru_nvcsw - a.ru_nvcsw;
         r->snapshots++;
         if (took > r->worst_ms) {
             r->worst_ms = took;
@@ -352,16 +363,15 @@ main(int argc, char **argv)
     struct reading *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     size_t n = argc > 2 ? (size_t) atol(argv[2]) : 300000, at;
-    double t0, base;
+    double t0, cpu, base;
     struct live *l;
-    pid_t pid;
 
     if (argc < 2 || r == MAP_FAILED || n < 100000) {
         fprintf(stderr, "usage: bench_live DIR [TXS], at least 100000\n");
         return 2;
     }
-    pid = fork();
-    if (pid == 0) {
+    reader = fork();
+    if (reader == 0) {
         read_on(argv[1], r);
     }
     ntx = n + BLOCK_TX + SINGLES;
@@ -372,13 +382,14 @@ main(int argc, char **argv)
     base = rss_mb();
     l = make_live(argv[1]);
     r->go = 1;
+    cpu = cpu_ms();
     t0 = now_ms();
     for (at = 0; at < n; at += CHUNK) {
         add(l, at, n - at < CHUNK ? n - at : CHUNK);
     }
-    printf("%zu transactions: %.1f s, %.1f us each; own memory %.1f MB, "
+    printf("%zu transactions: %.1f s, CPU %.1f us each; own memory %.1f MB, "
            "file %.0f MB\n",
-           n, (now_ms() - t0) / 1e3, (now_ms() - t0) * 1e3 / (double) n,
+           n, (now_ms() - t0) / 1e3, (cpu_ms() - cpu) * 1e3 / (double) n,
            rss_mb() - base, file_mb(argv[1]));
     histogram(l);
     singles(l, n);
@@ -386,10 +397,11 @@ main(int argc, char **argv)
         block(l, i * BLOCK_TX, "known");
     }
     block(l, n + SINGLES, "not seen before");
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-    printf("a reader took %lu snapshots meanwhile, the slowest in %.2f ms\n",
-           r->snapshots, r->worst_ms);
+    kill(reader, SIGKILL);
+    waitpid(reader, NULL, 0);
+    printf("a reader took %lu snapshots meanwhile, waited for something in %ld "
+           "of them, the slowest took %.2f ms\n",
+           r->snapshots, r->waits, r->worst_ms);
     live_close(l);
     free(txs);
     return 0;
