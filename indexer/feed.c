@@ -54,7 +54,8 @@ struct feed {
     struct feed_where where;
     struct feed_sock *sock;
     struct feed_counts counts;
-    bool warned;
+    bool warned; /* of an address that can't be reached */
+    bool failed; /* the last try to listen did: said once */
 
     pthread_mutex_t mutex; /* guards the rest */
     struct feed_event *events;
@@ -113,8 +114,8 @@ feed_address(char out[FEED_ADDRESS_MAX], const char *address, const char *base)
     }
     host = host_of(address, &len);
     if (host_in(host, len, any)) {
-        n = snprintf(out, FEED_ADDRESS_MAX, "tcp://%.*s%s", (int) nodelen,
-                     node, host + len);
+        n = snprintf(out, FEED_ADDRESS_MAX, "tcp://%.*s%s", (int) nodelen, node,
+                     host + len);
     } else if (host_in(host, len, here) && !local) {
         return false;
     } else {
@@ -165,8 +166,10 @@ pick(struct feed *f, struct feed_where *w, const json_t *list, unsigned wanted)
             w->topics |= topic;
         } else if (!f->warned) {
             f->warned = true;
-            log_warn("zmq", "the node's %s can't be reached from here: not "
-                            "used", at);
+            log_warn("zmq",
+                     "the node's %s can't be reached from here: not "
+                     "used",
+                     at);
         }
     }
 }
@@ -235,7 +238,7 @@ push(struct feed *f, const struct feed_event *e)
         f->events[f->n++] = *e;
     } else if (f->n > 0) {
         f->n = 1;
-        f->events[0] = (struct feed_event) { .kind = FEED_LOST };
+        f->events[0] = (struct feed_event){ .kind = FEED_LOST };
     }
     if (write(f->fd, &one, sizeof(one)) < 0) {
         /* the counter is full: readable anyway */
@@ -317,11 +320,15 @@ listen_to(struct feed *f, const struct feed_where *w)
     }
     f->sock = feed_sock_new(why, sizeof(why));
     if (f->sock == NULL || subscribe(f, w) != EXI_OK) {
-        log_warn("zmq", "%s: %s", w->address[0], why);
+        if (!f->failed) {
+            log_warn("zmq", "%s: %s", w->address[0], why);
+        }
+        f->failed = true;
         feed_sock_free(f->sock);
         f->sock = NULL;
         return;
     }
+    f->failed = false;
     log_info("zmq", "listening to %s%s", w->address[0],
              w->n > 1 ? " and others" : "");
     atomic_store(&f->topics, w->topics);

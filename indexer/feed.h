@@ -23,8 +23,8 @@ struct feed;
  * EXI_ENOTREADY: built without ZMQ; EXI_EAPI, EXI_EIO, EXI_ENOMEM; why (of
  * whylen bytes) has the sentence.
  */
-int feed_start(struct feed **out, const struct rpc_opts *o,
-               const char *setting, char *why, size_t whylen) EXI_MUST_CHECK;
+int feed_start(struct feed **out, const struct rpc_opts *o, const char *setting,
+               char *why, size_t whylen) EXI_MUST_CHECK;
 
 /* Ends the thread at once; NULL is fine. */
 void feed_stop(struct feed *f);

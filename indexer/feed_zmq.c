@@ -14,7 +14,7 @@
 
 #define MONITOR "inproc://link"
 /* Messages that wait in the socket: 10 MB. */
-#define QUEUE 100000
+#define QUEUE        100000
 #define HEARTBEAT_MS 10000
 
 struct feed_sock {

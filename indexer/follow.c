@@ -16,8 +16,8 @@
 #include "log.h"
 
 /* Blocks connected without settling first, beyond the window. */
-#define AHEAD_MAX 500
-#define TRIM_BLOCKS 10
+#define AHEAD_MAX        500
+#define TRIM_BLOCKS      10
 #define TRIM_DEADLINE_MS 30000
 
 static int
@@ -55,8 +55,7 @@ make_plan(struct sync *s, struct chain_plan *p)
     if (rc != EXI_OK) {
         return rc;
     }
-    return chain_plan(p, &io, st->tip_height, &st->tip, &best,
-                      follow_floor(s),
+    return chain_plan(p, &io, st->tip_height, &st->tip, &best, follow_floor(s),
                       (uint32_t) s->conf->live_window + AHEAD_MAX);
 }
 
@@ -78,8 +77,8 @@ say_block(struct sync *s, uint32_t before)
 static int
 connect_one(struct sync *s, const struct chain_plan *p, uint32_t i)
 {
-    return live_connect(s->live, p->fork + 1 + i, &p->connect[i],
-                        s->block.data, s->block.len);
+    return live_connect(s->live, p->fork + 1 + i, &p->connect[i], s->block.data,
+                        s->block.len);
 }
 
 /* The blocks that extend the tip, each a commit of its own. */
@@ -157,8 +156,10 @@ reorganise(struct sync *s, const struct chain_plan *p, bool served)
     if (rc != EXI_OK) {
         return rc;
     }
-    log_info("follow", "reorganisation: %u blocks undone above height %u, %u "
-             "connected", old - p->fork, p->fork, p->nconnect);
+    log_info("follow",
+             "reorganisation: %u blocks undone above height %u, %u "
+             "connected",
+             old - p->fork, p->fork, p->nconnect);
     s->mempool_dirty = true;
     if (served) {
         bell_flush(s->bell);
@@ -237,8 +238,7 @@ follow_trim(struct sync *s)
     if (st->ngens == 1 && st->live_floor == last->height + 1) {
         return EXI_OK;
     }
-    if (old_in_use(s)
-        && sync_now_ms() - s->published_ms < TRIM_DEADLINE_MS) {
+    if (old_in_use(s) && sync_now_ms() - s->published_ms < TRIM_DEADLINE_MS) {
         return EXI_OK;
     }
     rc = trim_some(s, &done);

@@ -18,7 +18,7 @@
 #include "log.h"
 
 /* Blocks given at once at most: a job's memory and time are bounded. */
-#define JOB_BLOCKS 500
+#define JOB_BLOCKS    500
 #define DISK_AGAIN_MS 10000
 #define NODE_AGAIN_MS 1000
 
@@ -88,8 +88,8 @@ take_generation(struct sync *s, const struct settler_result *r)
     settler_bury(s->settler, s->past);
     s->past = r->past;
     s->published_ms = sync_now_ms();
-    log_info("settle", "settled up to block %u, generation %llu",
-             r->gen.height, (unsigned long long) r->gen.number);
+    log_info("settle", "settled up to block %u, generation %llu", r->gen.height,
+             (unsigned long long) r->gen.number);
     sync_ring(s);
     return EXI_OK;
 }
@@ -112,8 +112,10 @@ trouble(struct sync *s, const struct settler_result *r)
         return EXI_OK;
     case EXI_ENOTFOUND:
         s->settle_again_ms = sync_now_ms() + DISK_AGAIN_MS;
-        snprintf(says, max, "settling: the node does not have a block of %u "
-                 "to %u (pruned?)", s->settled.height + 1, s->settling_to);
+        snprintf(says, max,
+                 "settling: the node does not have a block of %u "
+                 "to %u (pruned?)",
+                 s->settled.height + 1, s->settling_to);
         return EXI_OK;
     case EXI_ENET:
     case EXI_EAUTH:

@@ -23,11 +23,11 @@
 #include "log.h"
 #include "rpc_json.h"
 
-#define FETCH_BATCH 200 /* transactions asked for at once */
-#define ADD_CHUNK 5000  /* transactions in one commit at most */
-#define PASSES_MAX 64
-#define COMPARE_MS 600000 /* between comparisons while events do */
-#define AGAIN_MS 500      /* between comparisons that events ask for */
+#define FETCH_BATCH 200  /* transactions asked for at once */
+#define ADD_CHUNK   5000 /* transactions in one commit at most */
+#define PASSES_MAX  64
+#define COMPARE_MS  600000 /* between comparisons while events do */
+#define AGAIN_MS    500    /* between comparisons that events ask for */
 
 /* Open-addressing set of txids. */
 struct txset {
@@ -456,8 +456,7 @@ mempool_fed(const struct sync *s)
 static void
 look_for_silence(struct sync *s)
 {
-    bool differs =
-        s->info_size != (int64_t) live_state(s->live)->mempool_count;
+    bool differs = s->info_size != (int64_t) live_state(s->live)->mempool_count;
 
     if (differs && s->differed) {
         log_warn("zmq", "the node's mempool changed without a message: "
@@ -500,15 +499,15 @@ unfed_due(struct sync *s)
     int rc;
 
     /* events that are not enough wake us often */
-    if (topics(s) != 0 && s->compared_ms != 0
-        && now - s->compared_ms < AGAIN_MS
+    if (topics(s) != 0 && s->compared_ms != 0 && now - s->compared_ms < AGAIN_MS
         && now - s->info_ms < (uint64_t) s->conf->poll_ms) {
         return 0;
     }
     rc = summary_changed(s);
-    return rc < 0 ? rc : rc > 0 || s->mempool_dirty
-                         || ((topics(s) & FEED_SEQUENCE) != 0
-                             && feed_track_due(&s->track));
+    return rc < 0 ? rc
+                  : rc > 0 || s->mempool_dirty
+                        || ((topics(s) & FEED_SEQUENCE) != 0
+                            && feed_track_due(&s->track));
 }
 
 int

@@ -10,8 +10,8 @@
 #include "fees.h"
 #include "rpc_json.h"
 
-#define FACTS_MS 60000
-#define STORE_MS 100  /* between two commits of facts */
+#define FACTS_MS   60000
+#define STORE_MS   100 /* between two commits of facts */
 #define HIST_SHARE 50 /* a histogram may take one part of so many of the time */
 
 static int
@@ -58,9 +58,9 @@ ask_network(struct sync *s, struct rpc_buf *text)
 static int
 store_text(struct sync *s, const char *name, const struct rpc_buf *text)
 {
-    return text->len == 0 ? EXI_OK
-                          : live_fact(s->live, name, (const char *) text->data,
-                                      text->len);
+    return text->len == 0
+               ? EXI_OK
+               : live_fact(s->live, name, (const char *) text->data, text->len);
 }
 
 static int
@@ -99,8 +99,11 @@ mempool_facts_due(const struct sync *s)
 {
     uint64_t now = sync_now_ms();
 
-    return s->facts_ms == 0 ? now - s->stored_ms >= STORE_MS
-                            : now - s->facts_ms >= FACTS_MS;
+    if (s->facts_ms != 0) {
+        return now - s->facts_ms >= FACTS_MS;
+    }
+    return now - s->stored_ms >= STORE_MS
+           && (histogram_due(s, now) || s->info_ms > s->stored_ms);
 }
 
 int

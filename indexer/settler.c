@@ -32,6 +32,7 @@
 struct settler {
     const char *data_dir;
     struct settle *settle;
+    size_t batch_bytes;
     struct rpc *rpc;
     pthread_t thread;
     bool started;
@@ -93,6 +94,9 @@ settle_blocks(struct settler *s, const struct settler_job *job)
         if (rc == EXI_OK) {
             rc = settle_add(s->settle, job->first + i, s->block.data,
                             s->block.len);
+        }
+        if (rc == EXI_OK && settle_batch_bytes(s->settle) >= s->batch_bytes) {
+            rc = settle_commit(s->settle);
         }
     }
     if (rc == EXI_OK) {
@@ -227,6 +231,7 @@ settler_start(struct settler **out, const struct settler_opts *o,
     s->fd = -1;
     s->data_dir = o->data_dir;
     s->settle = settle;
+    s->batch_bytes = o->batch_bytes;
     pthread_mutex_init(&s->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

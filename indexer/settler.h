@@ -23,6 +23,7 @@ struct settler;
 struct settler_opts {
     const char *data_dir; /* kept, not copied */
     struct rpc_opts rpc;  /* a connection of its own is made */
+    size_t batch_bytes;   /* of settle_batch_bytes(): committed beyond it */
 };
 
 /* One piece of work, in this order. */

@@ -621,7 +621,8 @@ start_feed(struct sync *s)
 static int
 start_settler(struct sync *s)
 {
-    struct settler_opts o = { s->conf->data_dir, s->rpc_opts };
+    struct settler_opts o = { s->conf->data_dir, s->rpc_opts,
+                              ((size_t) s->conf->memory_mb << 20) / 8 };
     char why[512];
     int rc = settler_start(&s->settler, &o, s->settle, why, sizeof(why));
 

@@ -44,16 +44,16 @@ struct sync {
 
     /* mempool.c: what the node said last, to see at low cost if it changed */
     struct rpc_buf mempool_info;
-    uint64_t facts_ms;   /* monotonic, when facts were last refreshed */
-    uint64_t stored_ms;  /* ... any of them were stored */
-    uint64_t hist_ms;    /* ... the fee histogram */
+    uint64_t facts_ms;     /* monotonic, when facts were last refreshed */
+    uint64_t stored_ms;    /* ... any of them were stored */
+    uint64_t hist_ms;      /* ... the fee histogram */
     uint64_t hist_cost_ms; /* how long that took */
-    uint64_t network_ms;         /* ... the node's network info */
-    bool mempool_dirty;  /* compare although the node says nothing changed */
-    uint64_t info_ms;     /* when mempool_info was read */
-    int64_t info_size;    /* its number of transactions */
-    uint64_t compared_ms; /* when the last comparison began */
-    struct feed *feed;    /* NULL: no ZMQ */
+    uint64_t network_ms;   /* ... the node's network info */
+    bool mempool_dirty;    /* compare although the node says nothing changed */
+    uint64_t info_ms;      /* when mempool_info was read */
+    int64_t info_size;     /* its number of transactions */
+    uint64_t compared_ms;  /* when the last comparison began */
+    struct feed *feed;     /* NULL: no ZMQ */
     struct feed_track track;
     bool differed; /* the last look showed another number than ours */
     bool silent;   /* the feed should have told something and did not */

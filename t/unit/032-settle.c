@@ -103,8 +103,8 @@ lookups_right(struct settle *s, struct exi_past *past, const struct cm *m)
         const struct cm_tx *t = &m->txs[o->tx];
         struct exi_skey k, want;
         int64_t value = -1;
-        int rc = past_prevout(s, past, &t->txid,
-                              (uint32_t) (i - t->first_out), &k, &value);
+        int rc = past_prevout(s, past, &t->txid, (uint32_t) (i - t->first_out),
+                              &k, &value);
         bool unspent = o->tx < ntxs && o->script >= 0
                        && (o->spent == 0 || o->spent - 1 >= ntxs);
 

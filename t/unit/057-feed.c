@@ -65,9 +65,9 @@ test_read(void)
     is_int(message("sequence", 0, 0, 1, 1, &e), EXI_EFORMAT, "no label");
     is_int(message("hashtx", 'A', 0, 1, 1, &e), EXI_EFORMAT, "hashtx");
     is_int(message("rawtx", 0, 0, 1, 1, &e), EXI_ENOTFOUND, "another topic");
-    is_int(feed_read(&counts, "hashtx", 6, e.txid.b, 32, e.txid.b, 3, &e,
-                     &lost),
-           EXI_EFORMAT, "short number");
+    is_int(
+        feed_read(&counts, "hashtx", 6, e.txid.b, 32, e.txid.b, 3, &e, &lost),
+        EXI_EFORMAT, "short number");
     is_int(message("sequence", 'D', 0, 0, 1, &e), EXI_OK, "still counted on");
     ok(!lost, "a bad message does not count");
 }
