@@ -375,17 +375,12 @@ say_past(void *ctx, int level, const char *text)
 
 /* The settled layer as the live one will see it. */
 static int
-open_past(struct sync *s, struct exi_live_gen *gen)
+open_past(struct sync *s, const struct exi_live_gen *gen)
 {
-    int rc = settle_publish(s->settle, gen);
-
-    if (rc == EXI_OK) {
-        exi_past_close(s->past);
-        s->past = NULL;
-        s->settled = *settle_meta(s->settle);
-        rc = exi_past_open(&s->past, s->conf->data_dir, gen, say_past, NULL);
-    }
-    return rc;
+    exi_past_close(s->past);
+    s->past = NULL;
+    s->settled = *settle_meta(s->settle);
+    return exi_past_open(&s->past, s->conf->data_dir, gen, say_past, NULL);
 }
 
 /* New live environment up to the node's tip and mempool, then served. */
@@ -402,6 +397,10 @@ build_live(struct sync *s)
     o.map_bytes = (size_t) s->conf->live_map_mb << 20;
     o.prevout = prevout;
     o.prevout_ctx = s;
+    rc = settle_publish(s->settle, &gen);
+    if (rc != EXI_OK) {
+        return rc;
+    }
     if (old != NULL) {
         live_close(old);
         s->live = NULL;

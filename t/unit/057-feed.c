@@ -193,5 +193,5 @@ main(void)
     test_track();
     test_random();
     test_address();
-    done_testing();
+    return done_testing();
 }
