@@ -112,7 +112,7 @@ ngx_ld_opt = -Wl,-z,relro -Wl,-z,now -fPIC $(sanitize) $(LDFLAGS)
 # ---- targets ----
 
 .PHONY: all indexer ctl module check check-units check-source test test-long \
-        run asan fuzz install uninstall format clean distclean deps nodes clients help FORCE
+        run asan tsan fuzz install uninstall format clean distclean deps nodes clients help FORCE
 
 all: indexer ctl module
 indexer: $(BUILD)/electrumx-indexer
@@ -131,6 +131,7 @@ help:
 	'bench         programs of t/bench, in build/bench' \
 	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
+	'tsan          the indexer with TSan, in build/tsan' \
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \
 	'deps nodes clients   only what run and test do first' \
 	'format        clang-format over indexer/ and t/' \
@@ -230,6 +231,11 @@ asan:
 	@indexer/tools/nginx-source.sh build/nginx-full
 	+$(Q)$(MAKE) --no-print-directory BUILD=build/asan NGX_SRC=build/nginx-full \
 	    SANITIZE=address,undefined OPT='-O1 -g' all nginx check-units
+
+# ELECTRUMX_INDEXER=build/tsan/electrumx-indexer makes the tests use it.
+tsan:
+	+$(Q)$(MAKE) --no-print-directory BUILD=build/tsan SANITIZE=thread \
+	    OPT='-O1 -g' CFLAGS=-Wno-maybe-uninitialized indexer
 
 # ---- tests ----
 

@@ -55,6 +55,8 @@ static const struct conf_row conf_rows[] = {
       600000, "longest wait for an answer of the node" },
     { "poll_ms", CONF_INT, FIELD(poll_ms), "500", 50, 60000,
       "time between two looks at the node's mempool and tip" },
+    { "zmq", CONF_TEXT, FIELD(zmq), "auto", 0, 0,
+      "auto: where the node says it publishes; addresses; or off" },
     { "live_window", CONF_INT, FIELD(live_window), "100", 10, 500,
       "blocks below the tip that can still be undone" },
     { "settle_batch", CONF_INT, FIELD(settle_batch), "10", 1, 1000,

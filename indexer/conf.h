@@ -26,6 +26,7 @@ struct conf {
     int64_t memory_mb;    /* bound of the process, 256 ..., default 2048 */
     int64_t live_map_mb;  /* address space of the live layer, 16384 */
     int64_t poll_ms;      /* mempool and tip poll, 50 ... 60000, 500 */
+    char *zmq;            /* auto, off or addresses */
     int64_t daemon_timeout_ms;
     int64_t keep_generations; /* 2 */
     bool spender;

@@ -1,6 +1,6 @@
 /*
  * electrumx-indexer: arguments, signals, start and stop order.
- * The only exit() of the program.
+ * The only exit() of the program (_exit() when a thread is stuck in the disk).
  */
 #include <errno.h>
 #include <signal.h>
@@ -105,16 +105,24 @@ start_bell(struct sync *s)
     return rc;
 }
 
-static void
+/* Longest wait at the end for a disk that is being written to. */
+#define STOP_DISK_MS 1500
+
+/* Ends all; false: but the settle thread, which waits for the disk. */
+static bool
 stop_all(struct sync *s)
 {
+    bool settled = settler_stop(s->settler, STOP_DISK_MS);
+
     if (s->notify != NULL) {
         notify_stop(s->notify);
     }
+    feed_stop(s->feed);
     if (s->live != NULL) {
         live_close(s->live);
     }
-    if (s->settle != NULL) {
+    exi_past_close(s->past);
+    if (s->settle != NULL && settled) {
         settle_close(s->settle);
     }
     if (s->bell != NULL) {
@@ -126,6 +134,7 @@ stop_all(struct sync *s)
     }
     rpc_buf_free(&s->block);
     rpc_buf_free(&s->mempool_info);
+    return settled;
 }
 
 static int
@@ -158,7 +167,10 @@ run(const struct conf *c)
     }
     log_info("main", "stopping");
     status_remove(&s.status);
-    stop_all(&s);
+    if (!stop_all(&s)) {
+        log_info("main", "stopped, not waiting for the disk");
+        _exit(rc == EXI_OK ? EXIT_SUCCESS : EXIT_FAILURE);
+    }
     close(lock);
     log_info("main", "stopped");
     return rc == EXI_OK ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -82,7 +82,7 @@ void settle_abort(struct settle *s);
 
 /*
  * Publishes the durable state as a new generation (does nothing when the newest
- * has it already); *gen describes it.  Numbers ascend, also over fallbacks.
+ * has it already, and no pass of tidying has ended since); *gen describes it.  Numbers ascend, also over fallbacks.
  * EXI_EAPI: nothing is settled; EXI_EIO, EXI_ESPACE: nothing was published.
  */
 int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;

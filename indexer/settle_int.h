@@ -128,6 +128,7 @@ struct settle {
     struct settle_gen *gens; /* ascending by number */
     size_t ngens;
     size_t cap_gens;
+    bool tidied;   /* a pass has ended since the newest generation was made */
     char err[256]; /* LevelDB's last text */
 };
 

@@ -484,7 +484,8 @@ is_published(const struct settle *s)
 {
     const struct settle_gen *g = s->ngens ? &s->gens[s->ngens - 1] : NULL;
 
-    return g != NULL && g->good && g->g.height == s->meta.height
+    return g != NULL && g->good && !s->tidied
+           && g->g.height == s->meta.height
            && memcmp(&g->g.block, &s->meta.block, sizeof(g->g.block)) == 0;
 }
 
@@ -518,6 +519,7 @@ settle_publish(struct settle *s, struct exi_live_gen *gen)
         rc = gens_add(s, &g);
     }
     if (rc == EXI_OK) {
+        s->tidied = false;
         *gen = g.g;
     }
     return rc;

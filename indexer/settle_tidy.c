@@ -256,6 +256,7 @@ settle_tidy(struct settle *s, uint64_t max_bytes, bool *more)
         rc = run_step(s, most, &bytes);
     } while (rc == EXI_OK && s->tidy.next.len != 0 && bytes < max_bytes);
     *more = rc == EXI_OK && s->tidy.next.len != 0;
+    s->tidied = s->tidied || (rc == EXI_OK && !*more);
     say(s, rc);
     return rc;
 }

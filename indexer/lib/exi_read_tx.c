@@ -80,8 +80,8 @@ match_row(const struct exi_view *v, const struct exi_txid *txid,
  * All chunks of the bucket: of the two coinbases that there are twice, the
  * later one counts.
  */
-static int
-find_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
+int
+exi_view_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
 {
     uint8_t bits = v->h.gen->m.params.txid_bits;
     const uint8_t *key, *val;
@@ -116,7 +116,7 @@ find_settled(struct exi_view *v, const struct exi_txid *txid,
     const uint8_t *offset;
     uint64_t first;
     uint32_t height = 0;
-    int rc = find_txnum(v, txid, &pos.id);
+    int rc = exi_view_txnum(v, txid, &pos.id);
 
     if (rc == EXI_OK) {
         rc = exi_view_height(v, pos.id, 0, &height);

@@ -209,6 +209,14 @@ struct exi_items {
 };
 
 /*
+ * exi_read_tx.c
+ */
+/* Number of a transaction of the generation; uses h.gen and h.iter only.
+ * EXI_ENOTFOUND. */
+int exi_view_txnum(struct exi_view *v, const struct exi_txid *txid,
+                   uint64_t *txnum) EXI_MUST_CHECK;
+
+/*
  * exi_read_items.c
  */
 /* Live rows of a script above the generation and in the mempool, in protocol

@@ -29,3 +29,10 @@ $(BUILD)/bench/chaingen: $(call obj,$(chaingen_c)) $(BUILD)/libexi.a
 	$(Q)$(CXX) $(ld_flags) -o $@ $^ $(pkg_libs)
 
 -include $(bench_o:.o=.d)
+
+# From the node to the wallet, and a large mempool.
+.PHONY: bench-latency
+bench-latency: all $(BUILD)/bench/bench_live
+	@perl -It/lib t/bench/latency.pl
+	@dir=$$(mktemp -d); $(BUILD)/bench/bench_live $$dir; rc=$$?; \
+	    rm -rf $$dir; exit $$rc

@@ -25,7 +25,7 @@ package ElectrumX::Test;
 #   $t->done;                            # final checks and done_testing
 #
 # Environment: ELECTRUMX_BUILD build directory (default build; build/asan has
-# its own nginx), ELECTRUMX_NODES directory with bin/bitcoind and so on
+# its own nginx), ELECTRUMX_INDEXER another indexer, ELECTRUMX_NODES directory with bin/bitcoind and so on
 # (default $ELECTRUMX_BUILD/nodes or build/nodes), ELECTRUMX_KEEP=1 keeps the
 # temporary directory, EXPECT_FEATURES pins what a run must have.
 
@@ -259,7 +259,8 @@ sub start_indexer {
     return $self->start($name, death => 'KILL',
         (map { $_ => $start{$_} } grep { defined $start{$_} } qw(user fsize)),
         env => $start{env},
-        cmd => [$start{program} || "$self->{build}/electrumx-indexer",
+        cmd => [$start{program} || $ENV{ELECTRUMX_INDEXER}
+            || "$self->{build}/electrumx-indexer",
             '-c', $conf]);
 }
 
@@ -497,7 +498,10 @@ sub san_env {
     my $asan = $ENV{ASAN_OPTIONS}
         // 'detect_leaks=0:abort_on_error=0:exitcode=99';
     my $ubsan = $ENV{UBSAN_OPTIONS} // 'print_stacktrace=1';
-    return (ASAN_OPTIONS => $asan, UBSAN_OPTIONS => $ubsan);
+    my $tsan = $ENV{TSAN_OPTIONS}
+        // "suppressions=$ROOT/t/data/tsan.supp:exitcode=0";
+    return (ASAN_OPTIONS => $asan, UBSAN_OPTIONS => $ubsan,
+        TSAN_OPTIONS => $tsan);
 }
 
 # An [alert] or [emerg] line that this test provokes on purpose.
@@ -538,7 +542,7 @@ sub _check_logs {
         open my $fh, '<', $log or next;
         while (my $line = <$fh>) {
             push @san, $line
-                if $line =~ /AddressSanitizer|LeakSanitizer|runtime error:/;
+                if $line =~ /AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:/;
             next if $log !~ /nginx/ || $line !~ /\[(?:alert|emerg)\]/;
             push @alerts, $line
                 if !grep { $line =~ $_ } @{ $self->{alerts} };
