@@ -109,6 +109,8 @@ static const struct row {
       "a thread sends, instead of --seconds" },
     { "kind", KIND, &load_opts.kind,
       "ping header history balance listunspent subscribe tx merkle mix" },
+    { "once", FLAG, &load_opts.once,
+      "each of the list once, then end; one thread" },
     { "hot", FLAG, &load_opts.hot, "always the first of the list" },
     { "scripts", TEXT, &load_opts.scripts, "chaingen's PREFIX.samples.tsv" },
     { "class", TEXT, &load_opts.class, "of the samples [all]" },
@@ -227,5 +229,9 @@ main(int argc, char **argv)
         setrlimit(RLIMIT_NOFILE, &lim);
     }
     load_lists();
+    if (load_opts.once) {
+        load_opts.threads = 1;
+        load_opts.requests = load_listed();
+    }
     return load_opts.idle > 0 ? load_idle() : load_run();
 }

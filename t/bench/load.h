@@ -38,6 +38,7 @@ struct load_opts {
     double warmup;
     uint64_t requests; /* 0: as many as fit; else ends after so many */
     int kind;
+    bool once;           /* each of the list once, in its order */
     bool hot;            /* always the first of the list */
     const char *scripts; /* chaingen's PREFIX.samples.tsv */
     const char *class;   /* only these samples, or all */
@@ -69,6 +70,9 @@ uint64_t load_random(uint64_t *state);
 
 /* Reads the lists that load_opts names; ends the program if one is empty. */
 void load_lists(void);
+
+/* How many different requests of load_opts.kind there are. */
+size_t load_listed(void);
 
 /* Writes a request without newline for a kind and an id; at most
  * LOAD_REQUEST_MAX bytes; returns the length. */

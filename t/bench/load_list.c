@@ -136,7 +136,26 @@ pick(uint64_t *random, size_t n)
     if (n == 0) {
         load_die("this kind of request needs a list");
     }
+    if (load_opts.once) {
+        return (size_t) (*random)++ % n;
+    }
     return load_opts.hot ? 0 : load_random(random) % n;
+}
+
+size_t
+load_listed(void)
+{
+    switch (load_opts.kind) {
+    case LOAD_PING:
+        return 1;
+    case LOAD_HEADER:
+        return load_opts.height + 1;
+    case LOAD_TX:
+    case LOAD_MERKLE:
+        return ntxs;
+    default:
+        return nscripts;
+    }
 }
 
 static char *
