@@ -106,6 +106,7 @@ stream {
 }
 http {
     access_log off;
+    request_pool_size 5k;
     ssl_certificate $cert.crt;
     ssl_certificate_key $cert.key;
     server {
