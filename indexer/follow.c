@@ -258,6 +258,7 @@ publish_settled(struct sync *s)
     }
     if (rc == EXI_OK) {
         s->published_ms = sync_now_ms();
+        blockpos_update(s->blockpos, s->settle);
         log_info("settle", "settled up to block %u, generation %llu",
                  gen.height, (unsigned long long) gen.number);
         sync_ring(s);

@@ -365,6 +365,7 @@ build_live(struct sync *s)
         live_close(old);
         s->live = NULL;
     }
+    blockpos_update(s->blockpos, s->settle);
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
     rc = live_create(&s->live, &o, &gen, 1,
                      settle_meta(s->settle)->tx_count);

@@ -15,6 +15,7 @@
 #include <signal.h>
 
 #include "bell.h"
+#include "blockpos.h"
 #include "coins.h"
 #include "conf.h"
 #include "live.h"
@@ -31,6 +32,7 @@ struct sync {
     struct rpc *rpc;
     struct rpc_opts rpc_opts;
     struct bell *bell;
+    struct blockpos *blockpos; /* NULL: no block files */
     struct notify *notify;
     struct settle *settle;
     struct live *live;

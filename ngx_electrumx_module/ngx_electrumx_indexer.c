@@ -275,6 +275,24 @@ ngx_electrumx_indexer_call(ngx_electrumx_index_t *index, const char *name,
 }
 
 
+ngx_int_t
+ngx_electrumx_indexer_file(ngx_electrumx_index_t *index, uint32_t number)
+{
+    u_char                    body[4];
+    ngx_electrumx_indexer_t  *ix;
+
+    ix = index->indexer;
+
+    if (ix == NULL || ix->connection == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_electrumx_put32(body, number);
+
+    return ngx_electrumx_indexer_send(ix, 'F', body, sizeof(body), NULL, 0);
+}
+
+
 /* Ends a call; its slot is free before the callback runs. */
 
 static void
@@ -466,6 +484,7 @@ ngx_electrumx_indexer_disconnect(ngx_electrumx_indexer_t *ix)
 
     ix->in_len = 0;
     ix->index->state.len = 0;
+    ngx_electrumx_blocks_reset(ix->index);
 
     if (ix->ncalls == 0) {
         return;
@@ -650,7 +669,8 @@ ngx_electrumx_indexer_read(ngx_electrumx_indexer_t *ix)
             break;
         }
 
-        n = c->recv(c, ix->in + ix->in_len, ix->in_size - ix->in_len);
+        n = ngx_electrumx_blocks_recv(ix->index, c, ix->in + ix->in_len,
+                                      ix->in_size - ix->in_len);
 
         if (n == NGX_AGAIN) {
             break;
@@ -784,6 +804,9 @@ ngx_electrumx_indexer_frame(ngx_electrumx_indexer_t *ix, u_char type,
 
     case 'R':
         return ngx_electrumx_indexer_reply(ix, p, len);
+
+    case 'F':
+        return ngx_electrumx_blocks_frame(ix->index, p, len);
 
     default:
         return NGX_ERROR;

@@ -4,7 +4,7 @@
 #
 #   make bench-serve                       # or:
 #   perl -It/lib t/bench/serve.pl [--txs 5000000] [--dir build/bench/serve]
-#       [--seconds 3] [--idle 10000] [--only table,workers,memory,block]
+#       [--seconds 3] [--repeat 3] [--idle 10000] [--only table,workers,memory,block]
 #
 # Makes a chain (chaingen), lets a node load it and the indexer settle it, and
 # asks nginx; the directory is kept, so that the next run begins at once (remove
@@ -20,9 +20,9 @@ use ElectrumX::Test;
 use ElectrumX::Node;
 use ElectrumX::Tx ();
 
-my %o = (txs => 5_000_000, seconds => 3, idle => 10_000, warmup => 1,
+my %o = (txs => 5_000_000, repeat => 3, seconds => 3, idle => 10_000, warmup => 1,
     per_block => 800, only => 'table,workers,memory,block');
-GetOptions(\%o, qw(txs=i dir=s seconds=f warmup=f idle=i per_block=i only=s))
+GetOptions(\%o, qw(txs=i repeat=i dir=s seconds=f warmup=f idle=i per_block=i only=s))
     or die "see the head of $0\n";
 my $build = ElectrumX::Test::build_dir();
 my $dir = $o{dir} || "$build/bench/serve";
@@ -117,6 +117,7 @@ http {
     server { listen $l{wss} ssl; location / { electrumx_pass main; } }
 }
 EOT
+    $t->wait_for(sub { $t->worker_pids == $workers }, 10, 'workers');
 }
 
 # ---- load -------------------------------------------------------------------
@@ -130,7 +131,14 @@ sub load_args {
         '--scripts', "$chain.samples.tsv", @more);
 }
 
+# The run with the lowest cost of several: others on the machine only add.
 sub load {
+    my ($best) = sort { ($a->{cpu_us} || 9e9) <=> ($b->{cpu_us} || 9e9) }
+        map { load_once(@_) } 1 .. $o{repeat};
+    return $best;
+}
+
+sub load_once {
     my ($transport, @more) = @_;
     my @pids = map { ('--pid', $_) } $t->worker_pids,
         $t->proc('indexer')->pid;
@@ -163,8 +171,8 @@ sub table {
     for my $row (@table) {
         my ($name, $args, $target, $aim, @peers) = @$row;
         my @once = $args->[1] eq 'subscribe' ? '--once' : ();
-        load('tcp', @$args, '--once', '--connections', 1)
-            if !@once && $args->[1] !~ /ping|tx/;
+        load_once('tcp', @$args, '--once')
+            if !@once && $args->[1] ne 'ping';
         my $r = load('tcp', @$args, @once);
         my $hot = load('tcp', @$args, '--hot');
         my $ws = load('ws', @$args, @once);
@@ -248,10 +256,10 @@ sub memory {
     {
         my ($transport, $subs, $target) = @$row;
         start_nginx(1, $small);
-        load($transport, qw(--kind header --once));
+        load_once($transport, qw(--kind header --once));
         my $before = anon_kb();
-        start_nginx(1, $o{idle} + $small);
-        load($transport, qw(--kind header --once));
+        start_nginx(1, $o{idle} + 1000);
+        load_once($transport, qw(--kind header --once));
         idle_start($transport, $subs);
         idle_up();
         my $kb = (anon_kb() - $before) / $o{idle};
