@@ -113,7 +113,7 @@ static const struct row {
       "each of the list once, then end; one thread" },
     { "hot", FLAG, &load_opts.hot, "always the first of the list" },
     { "scripts", TEXT, &load_opts.scripts, "chaingen's PREFIX.samples.tsv" },
-    { "class", TEXT, &load_opts.class, "of the samples [all]" },
+    { "class", TEXT, &load_opts.class, "of the samples, or a list [all]" },
     { "txs", TEXT, &load_opts.txs, "chaingen's PREFIX.txs.tsv" },
     { "height", U32, &load_opts.height, "of the highest header to ask for" },
     { "seed", U64, &load_opts.seed, "[1]" },

@@ -41,7 +41,7 @@ struct load_opts {
     bool once;           /* each of the list once, in its order */
     bool hot;            /* always the first of the list */
     const char *scripts; /* chaingen's PREFIX.samples.tsv */
-    const char *class;   /* only these samples, or all */
+    const char *class;   /* only these samples ("1,10"), or all */
     const char *txs;     /* chaingen's PREFIX.txs.tsv */
     uint32_t height;     /* of the highest header asked for */
     uint64_t seed;

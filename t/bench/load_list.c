@@ -35,6 +35,24 @@ open_list(const char *path)
     return f;
 }
 
+/* Whether a list "a,b,c" (NULL: all) has a name. */
+static bool
+listed(const char *list, const char *name)
+{
+    size_t n = strlen(name), len;
+
+    for (; list != NULL; list += len + (list[len] == ',')) {
+        len = strcspn(list, ",");
+        if (len == 0) {
+            return false;
+        }
+        if (len == n && memcmp(list, name, n) == 0) {
+            return true;
+        }
+    }
+    return true;
+}
+
 /* Lines: class, scripthash, ... */
 static void
 read_scripts(const char *path, const char *class)
@@ -44,7 +62,7 @@ read_scripts(const char *path, const char *class)
 
     while (fgets(line, sizeof(line), f) != NULL) {
         if (line[0] == '#' || sscanf(line, "%31s %64s", name, hash) != 2
-            || (class != NULL && strcmp(class, name) != 0)) {
+            || !listed(class, name)) {
             continue;
         }
         if (nscripts % 4096 == 0) {

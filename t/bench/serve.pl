@@ -5,6 +5,7 @@
 #   make bench-serve                       # or:
 #   perl -It/lib t/bench/serve.pl [--txs 5000000] [--dir build/bench/serve]
 #       [--seconds 3] [--repeat 3] [--idle 10000] [--only table,workers,memory,block]
+#       [--transport tcp0|ws0|tls0|wss0|tcp10]    (of the idle connections)
 #
 # Makes a chain (chaingen), lets a node load it and the indexer settle it, and
 # asks nginx; the directory is kept, so that the next run begins at once (remove
@@ -22,7 +23,8 @@ use ElectrumX::Tx ();
 
 my %o = (txs => 5_000_000, repeat => 3, seconds => 3, idle => 10_000, warmup => 1,
     per_block => 800, only => 'table,workers,memory,block');
-GetOptions(\%o, qw(txs=i repeat=i dir=s seconds=f warmup=f idle=i per_block=i only=s))
+GetOptions(\%o, qw(txs=i repeat=i dir=s seconds=f warmup=f idle=i per_block=i only=s
+    transport=s))
     or die "see the head of $0\n";
 my $build = ElectrumX::Test::build_dir();
 my $dir = $o{dir} || "$build/bench/serve";
@@ -220,7 +222,7 @@ sub idle_start {
         close $idle_in;
         close $idle_out;
         exec load_args($transport, '--idle', $o{idle}, '--subs', $subs,
-            '--sources', 16);
+            '--sources', 16, '--class', '1,2,10');
         die "load: $!";
     }
     $idle_in->autoflush(1);
@@ -254,6 +256,7 @@ sub memory {
     for my $row (['tcp', 0, 5], ['ws', 0, 8], ['tls', 0, undef],
         ['wss', 0, undef], ['tcp', 10, 10])
     {
+        next if $o{transport} && "$row->[0]$row->[1]" ne $o{transport};
         my ($transport, $subs, $target) = @$row;
         start_nginx(1, $small);
         load_once($transport, qw(--kind header --once));
@@ -289,24 +292,42 @@ sub touching_tx {
     die "no output to spend\n";
 }
 
-sub block_and_reload {
-    my $n = $o{idle} < 1000 ? $o{idle} : 1000;
+# CPU time of the worker so far, ms.
+sub worker_ms {
+    my ($pid) = $t->worker_pids;
+    my ($ns) = split ' ', $t->read_file("/proc/$pid/schedstat");
+    return $ns / 1e6;
+}
+
+# Tells when the first and the last were told, ms after the commit, and the
+# worker's CPU time.
+sub block {
+    my ($n) = @_;
     my $hex = touching_tx($n);
     my $height = $node->height + 1;
+    my $cpu = worker_ms();
+    my $r;
     idle_say('mark');
     $node->rpc('generateblock', $ElectrumX::Node::ANYONE, [$hex]);
-    my $r;
     $t->wait_for(sub { $r = idle_say('stat'); $r->{notified} >= $n }, 20,
         'notifications');
+    $cpu = worker_ms() - $cpu;
     my $status = JSON::PP->new->decode(($t->http_get('/status'))[1]);
     die "height\n" if $status->{height} != $height;
-    printf "a block touches %d of them: first told %.0f ms, last %.0f ms after "
-        . "the commit (target 50)\n", $n, $r->{first_ms} - $status->{changed},
-        $r->{last_ms} - $status->{changed};
+    return [$r->{last_ms} - $status->{changed},
+        $r->{first_ms} - $status->{changed}, $cpu];
+}
+
+sub block_and_reload {
+    my $n = $o{idle} < 1000 ? $o{idle} : 1000;
+    my ($b) = sort { $a->[0] <=> $b->[0] }
+        map { block($n) } 1 .. $o{repeat};
+    printf "a block touches %d of them: last told %.0f ms (first %.0f) after "
+        . "the commit (target 50); worker's CPU %.0f ms\n", $n, @$b;
     idle_say('mark');
     my $start = time;
     $t->proc('nginx')->signal('HUP');
-    $r = idle_up($o{idle});
+    my $r = idle_up($o{idle});
     printf "reload: all back and subscribed after %.1f s (target 10)\n",
         $r->{change_ms} / 1000 - $start;
 }
