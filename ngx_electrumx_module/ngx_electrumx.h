@@ -175,6 +175,10 @@ void ngx_electrumx_out_rewind(ngx_electrumx_out_t *out, size_t size);
    event (coalesced), never held back longer.  On a dead session: dropped. */
 void ngx_electrumx_out_send(ngx_electrumx_out_t *out);
 
+/* The same for what many sessions are told: who has nothing else to be told is
+   sent to after those who have, some at a time. */
+void ngx_electrumx_out_broadcast(ngx_electrumx_out_t *out);
+
 /* Gives it back unsent. */
 void ngx_electrumx_out_drop(ngx_electrumx_out_t *out);
 
