@@ -90,6 +90,7 @@ take_generation(struct sync *s, const struct settler_result *r)
     settler_bury(s->settler, s->past);
     s->past = r->past;
     s->published_ms = sync_now_ms();
+    blockpos_update(s->blockpos, s->settle);
     log_info("settle", "settled up to block %u, generation %llu", r->gen.height,
              (unsigned long long) r->gen.number);
     sync_ring(s);

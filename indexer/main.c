@@ -84,6 +84,20 @@ start_rpc(struct sync *s)
     return rc;
 }
 
+/* Without it workers ask the node for old transactions. */
+static void
+start_blockpos(struct sync *s)
+{
+    struct blockpos_opts o = { s->conf->data_dir, s->conf->blocks_dir,
+                               s->coin->magic };
+    char why[512];
+
+    if (o.blocks_dir != NULL && o.blocks_dir[0] != '\0'
+        && blockpos_start(&s->blockpos, &o, why, sizeof(why)) != EXI_OK) {
+        log_warn("main", "block files are not used for transactions: %s", why);
+    }
+}
+
 static int
 start_bell(struct sync *s)
 {
@@ -98,6 +112,7 @@ start_bell(struct sync *s)
     o.rpc = &s->rpc_opts;
     o.threads = 4;
     o.passthrough = s->conf->passthrough;
+    o.files = s->blockpos;
     rc = bell_start(&s->bell, &o, why, sizeof(why));
     if (rc != EXI_OK) {
         log_error("main", "%s", why);
@@ -128,6 +143,7 @@ stop_all(struct sync *s)
     if (s->bell != NULL) {
         bell_stop(s->bell);
     }
+    blockpos_stop(s->blockpos);
     if (s->rpc != NULL) {
         main_rpc = NULL;
         rpc_free(s->rpc);
@@ -158,6 +174,7 @@ run(const struct conf *c)
     rc = start_rpc(&s);
     if (rc == EXI_OK) {
         main_rpc = s.rpc;
+        start_blockpos(&s);
         rc = start_bell(&s);
     }
     if (rc == EXI_OK) {

@@ -413,6 +413,7 @@ build_live(struct sync *s)
     if (rc != EXI_OK) {
         return rc;
     }
+    blockpos_update(s->blockpos, s->settle);
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
     rc = live_create(&s->live, &o, &gen, 1,
                      settle_meta(s->settle)->tx_count);

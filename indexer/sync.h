@@ -17,6 +17,7 @@
 #include <signal.h>
 
 #include "bell.h"
+#include "blockpos.h"
 #include "coins.h"
 #include "conf.h"
 #include "feed.h"
@@ -35,6 +36,7 @@ struct sync {
     struct rpc *rpc;
     struct rpc_opts rpc_opts;
     struct bell *bell;
+    struct blockpos *blockpos; /* NULL: no block files */
     struct notify *notify;
     struct settle *settle;
     struct live *live;

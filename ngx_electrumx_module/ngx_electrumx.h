@@ -19,6 +19,7 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
+#include "exi_bytes.h"
 #include "exi_err.h"
 #include "exi_format.h"
 #include "exi_hex.h"
@@ -42,6 +43,7 @@ typedef struct ngx_electrumx_session_s   ngx_electrumx_session_t;
 typedef struct ngx_electrumx_out_s       ngx_electrumx_out_t;
 typedef struct ngx_electrumx_subs_s      ngx_electrumx_subs_t;
 typedef struct ngx_electrumx_indexer_s   ngx_electrumx_indexer_t;
+typedef struct ngx_electrumx_blocks_s    ngx_electrumx_blocks_t;
 
 
 /*
@@ -76,6 +78,7 @@ struct ngx_electrumx_index_s {
     struct exi_store          *store;
     struct exi_view           *view;
     ngx_electrumx_indexer_t   *indexer;
+    ngx_electrumx_blocks_t    *blocks;         /* or NULL */
     ngx_electrumx_subs_t      *subs;           /* ngx_electrumx_subscribe.c's */
     ngx_event_t                timer;          /* refresh, reconnect: 1s,
                                                   cancelable */
@@ -178,6 +181,10 @@ void ngx_electrumx_out_rewind(ngx_electrumx_out_t *out, size_t size);
    event (coalesced), never held back longer.  On a dead session: dropped. */
 void ngx_electrumx_out_send(ngx_electrumx_out_t *out);
 
+/* The same for what many sessions are told: who has nothing else to be told is
+   sent to after those who have, some at a time. */
+void ngx_electrumx_out_broadcast(ngx_electrumx_out_t *out);
+
 /* Gives it back unsent. */
 void ngx_electrumx_out_drop(ngx_electrumx_out_t *out);
 
@@ -251,6 +258,37 @@ ngx_int_t ngx_electrumx_indexer_init(ngx_electrumx_index_t *index,
     ngx_cycle_t *cycle);
 void ngx_electrumx_indexer_done(ngx_electrumx_index_t *index);
 void ngx_electrumx_indexer_tick(ngx_electrumx_index_t *index);
+
+
+/* Asks for a block file of the node: it comes to ngx_electrumx_blocks_frame().
+   NGX_ERROR: not connected, or out of memory. */
+ngx_int_t ngx_electrumx_indexer_file(ngx_electrumx_index_t *index,
+    uint32_t number);
+
+
+/* block files (ngx_electrumx_blocks.c) */
+
+ngx_int_t ngx_electrumx_blocks_init(ngx_electrumx_index_t *index,
+    ngx_cycle_t *cycle);
+void ngx_electrumx_blocks_done(ngx_electrumx_index_t *index);
+
+/* The connection to the indexer is gone: closes all files. */
+void ngx_electrumx_blocks_reset(ngx_electrumx_index_t *index);
+
+/* As c->recv, on the indexer's socket: keeps descriptors that come along. */
+ssize_t ngx_electrumx_blocks_recv(ngx_electrumx_index_t *index,
+    ngx_connection_t *c, u_char *buf, size_t size);
+
+/* An `F` frame without its head.  NGX_ERROR: malformed. */
+ngx_int_t ngx_electrumx_blocks_frame(ngx_electrumx_index_t *index, u_char *p,
+    size_t len);
+
+/*
+ * A settled transaction: pos->size bytes at *raw, good until the next call,
+ * checked against its txid.  NGX_DECLINED: not at hand, the node knows it.
+ */
+ngx_int_t ngx_electrumx_blocks_tx(ngx_electrumx_index_t *index,
+    const struct exi_txid *txid, const struct exi_txpos *pos, u_char **raw);
 
 
 /* core module (ngx_electrumx_module.c) */

@@ -195,6 +195,24 @@ ngx_electrumx_indexer_call(ngx_electrumx_index_t *index, const char *name,
 }
 
 
+ngx_int_t
+ngx_electrumx_indexer_file(ngx_electrumx_index_t *index, uint32_t number)
+{
+    u_char                    body[4];
+    ngx_electrumx_indexer_t  *ix;
+
+    ix = index->indexer;
+
+    if (ix == NULL || ix->connection == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_electrumx_put32(body, number);
+
+    return ngx_electrumx_socket_send(ix, 'F', body, sizeof(body), NULL, 0);
+}
+
+
 /* Ends a call; its slot is free before the callback runs. */
 
 static void
@@ -252,6 +270,9 @@ ngx_electrumx_indexer_frame(ngx_electrumx_indexer_t *ix, u_char type,
 
     case 'R':
         return ngx_electrumx_indexer_reply(ix, p, len);
+
+    case 'F':
+        return ngx_electrumx_blocks_frame(ix->index, p, len);
 
     default:
         return NGX_ERROR;
@@ -341,6 +362,7 @@ ngx_electrumx_indexer_lost(ngx_electrumx_indexer_t *ix)
     ngx_uint_t  i;
 
     ix->index->state.len = 0;
+    ngx_electrumx_blocks_reset(ix->index);
 
     if (ix->ncalls == 0) {
         return;

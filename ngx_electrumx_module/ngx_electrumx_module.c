@@ -250,6 +250,11 @@ ngx_electrumx_start(ngx_electrumx_index_t *index, ngx_cycle_t *cycle)
                       "electrumx \"%V\": no subscriptions", &index->name);
     }
 
+    if (ngx_electrumx_blocks_init(index, cycle) != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "electrumx \"%V\": no block files", &index->name);
+    }
+
     if (ngx_electrumx_indexer_init(index, cycle) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
                       "electrumx \"%V\": no connection to the indexer",
@@ -345,6 +350,7 @@ ngx_electrumx_exit_process(ngx_cycle_t *cycle)
         }
 
         ngx_electrumx_indexer_done(index);
+        ngx_electrumx_blocks_done(index);
         ngx_electrumx_subs_done(index);
 
         if (index->view) {

@@ -387,7 +387,8 @@ ngx_electrumx_socket_read(ngx_electrumx_indexer_t *ix)
             break;
         }
 
-        n = c->recv(c, ix->in + ix->in_len, ix->in_size - ix->in_len);
+        n = ngx_electrumx_blocks_recv(ix->index, c, ix->in + ix->in_len,
+                                      ix->in_size - ix->in_len);
 
         if (n == NGX_AGAIN) {
             break;

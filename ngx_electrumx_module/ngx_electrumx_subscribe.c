@@ -529,7 +529,7 @@ ngx_electrumx_subs_header(ngx_electrumx_session_t *s, const uint8_t *header,
     exi_jw_u64(&out->jw, height);
     exi_jw_lit(&out->jw, "}]}");
 
-    ngx_electrumx_out_send(out);
+    ngx_electrumx_out_broadcast(out);
 
     s->nnotified++;
     s->index->notifications++;

@@ -108,12 +108,36 @@ exi_view_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
     return found ? EXI_OK : EXI_ENOTFOUND;
 }
 
+/* Where it begins and ends in its block: where the next one begins, or the
+ * block ends. */
+static int
+find_extent(struct exi_view *v, struct exi_txpos *pos)
+{
+    const struct exi_gen *g = v->h.gen;
+    const uint8_t *from = exi_gen_flat(g, EXI_FLAT_TXOFFSETS, pos->id), *to;
+    uint32_t height = (uint32_t) pos->height;
+    uint64_t next;
+    int rc = exi_view_first(v, height + 1, &next);
+
+    if (rc) {
+        return rc;
+    }
+    to = pos->id + 1 < next
+             ? exi_gen_flat(g, EXI_FLAT_TXOFFSETS, pos->id + 1)
+             : exi_gen_flat(g, EXI_FLAT_BLOCKSIZES, height);
+    if (from == NULL || to == NULL || exi_le32(to) <= exi_le32(from)) {
+        return EXI_EFORMAT;
+    }
+    pos->offset = exi_le32(from);
+    pos->size = exi_le32(to) - pos->offset;
+    return EXI_OK;
+}
+
 static int
 find_settled(struct exi_view *v, const struct exi_txid *txid,
              struct exi_txpos *out)
 {
     struct exi_txpos pos = { .confirmed = true, .fee_sat = -1 };
-    const uint8_t *offset;
     uint64_t first;
     uint32_t height = 0;
     int rc = exi_view_txnum(v, txid, &pos.id);
@@ -130,15 +154,16 @@ find_settled(struct exi_view *v, const struct exi_txid *txid,
     if (rc) {
         return rc;
     }
-    offset = exi_gen_flat(v->h.gen, EXI_FLAT_TXOFFSETS, pos.id);
-    if (offset == NULL || first > pos.id) {
+    pos.height = (int32_t) height;
+    if (first > pos.id) {
         return EXI_EFORMAT;
     }
-    pos.height = (int32_t) height;
     pos.pos = (uint32_t) (pos.id - first);
-    pos.offset = exi_le32(offset);
-    *out = pos;
-    return EXI_OK;
+    rc = find_extent(v, &pos);
+    if (rc == EXI_OK) {
+        *out = pos;
+    }
+    return rc;
 }
 
 int

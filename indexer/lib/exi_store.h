@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "exi_merkle_cache.h"
 #include "exi_reader.h"
 #include "exi_readonly_env.h"
 
@@ -28,6 +29,10 @@ enum exi_db {
     EXI_DB_LOG,
     EXI_DB_N
 };
+
+/* Memory for middle levels of Merkle trees: at 4,000 transactions a block those
+ * of 3,600 blocks. */
+#define EXI_STORE_MERKLE (32u << 20)
 
 #define EXI_ENV_NAME 33 /* 16 hex digits, '-', 16 hex digits */
 
@@ -80,6 +85,7 @@ struct exi_store {
     struct exi_gen *gen;
     struct exi_view *views;
     struct stat current; /* of live/CURRENT when env was opened */
+    struct exi_mcache *merkle;
     uint64_t bad_gen;    /* newest generation that could not be opened */
 };
 

@@ -7,7 +7,8 @@ package ElectrumX::Test;
 #   use ElectrumX::Test;                 # also gives Test::More's functions
 #
 #   my $t = ElectrumX::Test->new(needs => [qw(nginx indexer bitcoind)]);
-#   $t->dir;                             # temporary directory
+#   $t->dir;                             # temporary directory, or the one of
+#                                        # new(dir => ...), which is kept
 #   $t->path('data');                    # a path inside
 #   $t->port('tcp');                     # free port, the same for each call
 #   $t->write_file('x.conf', $text); $t->read_file('x.conf');
@@ -70,8 +71,9 @@ sub new {
     }, $class;
     need($_) for @{ $o{needs} || [] };
     $self->{tmp} = File::Temp->newdir(
-        't-XXXXXXXX', DIR => _tmp_root(), CLEANUP => !$ENV{ELECTRUMX_KEEP});
-    $self->{dir} = $self->{tmp}->dirname;
+        't-XXXXXXXX', DIR => _tmp_root(), CLEANUP => !$ENV{ELECTRUMX_KEEP})
+        if !$o{dir};
+    $self->{dir} = $o{dir} || $self->{tmp}->dirname;
     chmod 0755, $self->{dir};
     diag("kept: $self->{dir}") if $ENV{ELECTRUMX_KEEP};
     return $self;
