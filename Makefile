@@ -129,6 +129,8 @@ help:
 	'check         the C units and the checks of the sources, in seconds' \
 	'check-source  only the checks of the sources' \
 	'bench         programs of t/bench, in build/bench' \
+	'bench-sync    the initial sync of a generated chain from a real node;' \
+	'              BENCH_SYNC="--txs 200000" and more, see t/bench/sync.pl' \
 	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \

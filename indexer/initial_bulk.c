@@ -328,7 +328,7 @@ say_done(const struct bulk *b, uint64_t start_ms)
 
     bulk_stats(b, &st);
     for (int i = 0; i < BULK_PHASES; i++) {
-        log_debug("sync", "%s: %.1f s, %.1f s of CPU", names[i], st.wall_s[i],
+        log_debug("sync", "%s: %.2f s, %.2f s of CPU", names[i], st.wall_s[i],
                   st.cpu_s[i]);
     }
     log_info("sync",
