@@ -231,7 +231,7 @@ nginx: $(ngx_makefile) $(BUILD)/ngx_electrumx_module.so $(if $(SANITIZE),$(sanit
 asan:
 	@indexer/tools/nginx-source.sh build/nginx-full
 	+$(Q)$(MAKE) --no-print-directory BUILD=build/asan NGX_SRC=build/nginx-full \
-	    SANITIZE=address,undefined OPT='-O1 -g' all nginx check-units
+	    SANITIZE=address,undefined OPT='-O1 -g' all bench nginx check-units
 
 # ---- tests ----
 
@@ -296,7 +296,7 @@ TESTS ?= $(call order,$(filter-out t/9%,$(wildcard t/*.t)) $(unit_t) $(fuzz_t))
 define run_tests
 @indexer/tools/deps.sh build run test browser
 @indexer/tools/nodes.sh --electrum
-+$(Q)$(MAKE) --no-print-directory all check-units
++$(Q)$(MAKE) --no-print-directory all bench check-units
 @prove -j$(TEST_JOBS) $(TESTS)
 endef
 
