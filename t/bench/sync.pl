@@ -25,7 +25,6 @@
 
 use strict;
 use warnings;
-no warnings 'File::Find';    # files go away while they are counted
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Cwd ();
@@ -226,6 +225,7 @@ sub disk_of {
     my ($dir, $only) = @_;
     my (%seen, $sum);
     $sum = 0;
+    no warnings 'File::Find';    # directories go away meanwhile
     File::Find::find({ no_chdir => 1, wanted => sub {
         return if defined $only && $_ !~ $only;
         my @st = lstat $_ or return;
