@@ -129,6 +129,8 @@ help:
 	'check         the C units and the checks of the sources, in seconds' \
 	'check-source  only the checks of the sources' \
 	'bench         programs of t/bench, in build/bench' \
+	'bench-sync    the initial sync of a generated chain from a real node;' \
+	'              BENCH_SYNC="--txs 200000" and more, see t/bench/sync.pl' \
 	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
 	'tsan          the indexer with TSan, in build/tsan' \
@@ -230,7 +232,7 @@ nginx: $(ngx_makefile) $(BUILD)/ngx_electrumx_module.so $(if $(SANITIZE),$(sanit
 asan:
 	@indexer/tools/nginx-source.sh build/nginx-full
 	+$(Q)$(MAKE) --no-print-directory BUILD=build/asan NGX_SRC=build/nginx-full \
-	    SANITIZE=address,undefined OPT='-O1 -g' all nginx check-units
+	    SANITIZE=address,undefined OPT='-O1 -g' all bench nginx check-units
 
 # ELECTRUMX_INDEXER=build/tsan/electrumx-indexer makes the tests use it.
 tsan:
@@ -301,7 +303,7 @@ define run_tests
 @indexer/tools/deps.sh build run test browser clients
 @indexer/tools/nodes.sh --electrum
 @indexer/tools/npm.sh
-+$(Q)$(MAKE) --no-print-directory all check-units
++$(Q)$(MAKE) --no-print-directory all bench check-units
 @prove -j$(TEST_JOBS) $(TESTS)
 endef
 

@@ -61,7 +61,7 @@ static const struct conf_row conf_rows[] = {
       "blocks below the tip that can still be undone" },
     { "settle_batch", CONF_INT, FIELD(settle_batch), "10", 1, 1000,
       "blocks that are settled together" },
-    { "memory_mb", CONF_INT, FIELD(memory_mb), "2048", 256, 1048576,
+    { "memory_mb", CONF_INT, FIELD(memory_mb), "2048", 128, 1048576,
       "bound of the memory used" },
     { "live_map_mb", CONF_INT, FIELD(live_map_mb), "16384", 64, 16777216,
       "address space of the live layer" },

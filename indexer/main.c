@@ -3,6 +3,7 @@
  * The only exit() of the program (_exit() when a thread is stuck in the disk).
  */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -230,6 +231,9 @@ main(int argc, char **argv)
         exit(EXIT_SUCCESS);
     }
     log_set_level(conf.log_level);
+    /* An arena for each thread keeps what others could use: measured with the
+     * initial sync, a fifth more memory and a tenth more CPU. */
+    mallopt(M_ARENA_MAX, 2);
     start();
     rc = run(&conf);
     curl_global_cleanup();

@@ -31,6 +31,11 @@ $(BUILD)/bench/bench_%: $(BUILD)/obj/t/bench/bench_%.o $(BUILD)/libindexer.a \
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(ld_flags) -o $@ $^ $(pkg_libs)
 
+# BENCH_SYNC: options of t/bench/sync.pl.
+.PHONY: bench-sync
+bench-sync: all $(BUILD)/bench/chaingen | nodes
+	$(Q)t/bench/sync.pl --build $(BUILD) --nodes build/nodes $(BENCH_SYNC)
+
 $(BUILD)/bench/chaingen: $(call obj,$(chaingen_c)) $(BUILD)/libexi.a
 	$(say) LINK $@
 	@mkdir -p $(@D)

@@ -199,7 +199,7 @@ test_bad_files(void)
     write_file(file, "nothing = 5\n");
     refused("-c @", "@:1: there is no setting \"nothing\" (--help lists all)");
     write_file(file, "#\n#\nmemory_mb = 1\n");
-    refused("-c @", "@:3: memory_mb must be between 256 and 1048576, not 1");
+    refused("-c @", "@:3: memory_mb must be between 128 and 1048576, not 1");
     write_file(file, "data_dir =  \n");
     refused("-c @", "@:1: data_dir has no value");
     memset(line, 'x', sizeof(line) - 1);

@@ -110,6 +110,7 @@ my %FIND = (
     npm       => sub { _in_path('node') && -e npm_dir() . '/complete' },
     openssl   => sub { _in_path('openssl') },
     tls       => sub { eval { require IO::Socket::SSL } },
+    bench     => sub { _program(build_dir() . '/bench/chaingen') },
     root      => sub { $> == 0 },
 );
 
@@ -254,12 +255,13 @@ sub logs {
 # default indexer).
 sub start_indexer {
     my ($self, %o) = @_;
-    my %start = map { $_ => delete $o{"_$_"} } qw(user fsize env name program);
+    my %start = map { $_ => delete $o{"_$_"} } qw(user fsize data env name program);
     my $name = $start{name} // 'indexer';
     my $conf = $self->indexer_conf($name, %o);
     $start{env} = { $self->san_env, %{ $start{env} || {} } };
     return $self->start($name, death => 'KILL',
-        (map { $_ => $start{$_} } grep { defined $start{$_} } qw(user fsize)),
+        (map { $_ => $start{$_} } grep { defined $start{$_} }
+            qw(user fsize data)),
         env => $start{env},
         cmd => [$start{program} || $ENV{ELECTRUMX_INDEXER}
             || "$self->{build}/electrumx-indexer",
