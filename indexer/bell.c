@@ -36,19 +36,8 @@
 #define BELL_WORKERS_MAX     1024
 #define BELL_UNREAD_MAX      BELL_FRAME_MAX
 #define BELL_READ_SIZE       ((size_t) 64 << 10)
-#define BELL_KEEP            ((size_t) 256 << 10)
 #define BELL_EVENTS          64
 #define BELL_ACCEPT_AGAIN_MS 100
-#define BELL_HEAD            5 /* length and type of a frame */
-
-#define BELL_FILES           16 /* descriptors on their way to a worker */
-
-/* A descriptor that leaves with the byte at `at` of a worker's output. */
-struct bell_file {
-    size_t at;
-    int fd;
-};
-
 struct bell_worker {
     TAILQ_ENTRY(bell_worker) link;
     int fd;
@@ -60,10 +49,7 @@ struct bell_worker {
     bool polls_out;
     unsigned ncalls;
     struct rpc_buf in;
-    struct rpc_buf out;
-    size_t sent; /* of out */
-    struct bell_file files[BELL_FILES];
-    size_t nfiles;
+    struct bell_out out;
 };
 
 struct bell {
@@ -132,88 +118,14 @@ bell_watch(struct bell *b, struct bell_worker *w, bool out)
     }
 }
 
-/* Sends up to n bytes, with a descriptor if fd is not -1. */
-static ssize_t
-bell_send(const struct bell_worker *w, size_t n, int fd)
-{
-    union {
-        char buf[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec iov = { w->out.data + w->sent, n };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-    struct cmsghdr *c;
-
-    if (fd >= 0) {
-        memset(&control, 0, sizeof(control));
-        msg.msg_control = control.buf;
-        msg.msg_controllen = sizeof(control.buf);
-        c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-    }
-    return sendmsg(w->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-/* The next piece of output: up to where a descriptor is due, or with it. */
-static ssize_t
-bell_send_piece(struct bell_worker *w)
-{
-    const struct bell_file *f = w->files;
-    size_t n = w->out.len - w->sent;
-    ssize_t sent;
-
-    if (w->nfiles == 0) {
-        return bell_send(w, n, -1);
-    }
-    if (f->at > w->sent) {
-        return bell_send(w, f->at - w->sent, -1);
-    }
-    if (w->nfiles > 1) {
-        n = f[1].at - w->sent;
-    }
-    sent = bell_send(w, n, f->fd);
-    if (sent > 0) {
-        close(f->fd);
-        w->nfiles--;
-        memmove(w->files, w->files + 1, w->nfiles * sizeof(*f));
-    }
-    return sent;
-}
-
 /* Sends what can be sent now. */
 static void
 bell_flush_out(struct bell *b, struct bell_worker *w)
 {
-    while (!w->dead && w->sent < w->out.len) {
-        ssize_t n = bell_send_piece(w);
-
-        if (n > 0) {
-            w->sent += (size_t) n;
-        } else if (n < 0 && errno == EINTR) {
-            continue;
-        } else if (n < 0 && errno == EAGAIN) {
-            break;
-        } else {
-            w->dead = true;
-        }
+    if (!w->dead && bell_out_flush(&w->out, w->fd) != EXI_OK) {
+        w->dead = true;
     }
-    if (w->sent == w->out.len) {
-        w->sent = w->out.len = 0;
-        if (w->out.cap > BELL_KEEP) {
-            rpc_buf_free(&w->out);
-        }
-    } else if (w->sent > w->out.len / 2) {
-        w->out.len -= w->sent;
-        memmove(w->out.data, w->out.data + w->sent, w->out.len);
-        for (size_t i = 0; i < w->nfiles; i++) {
-            w->files[i].at -= w->sent;
-        }
-        w->sent = 0;
-    }
-    bell_watch(b, w, w->out.len > 0);
+    bell_watch(b, w, bell_out_unsent(&w->out) > 0);
 }
 
 /* Queues a frame made of two parts. */
@@ -221,24 +133,17 @@ static void
 bell_frame(struct bell_worker *w, char type, const void *head, size_t headlen,
            const void *body, size_t bodylen)
 {
-    uint8_t start[BELL_HEAD];
-
     if (w->dead) {
         return;
     }
-    if (w->out.len - w->sent > BELL_UNREAD_MAX) {
+    if (bell_out_unsent(&w->out) > BELL_UNREAD_MAX) {
         log_warn("bell", "worker %u does not read what it asked for, dropped",
                  w->pid);
         w->dead = true;
         return;
     }
-    exi_put_le32(start, (uint32_t) (1 + headlen + bodylen));
-    start[4] = (uint8_t) type;
-    if (rpc_buf_room(&w->out, sizeof(start) + headlen + bodylen) != EXI_OK
-        || rpc_buf_add(&w->out, start, sizeof(start)) != EXI_OK
-        || rpc_buf_add(&w->out, head, headlen) != EXI_OK
-        || rpc_buf_add(&w->out, body, bodylen) != EXI_OK) {
-        w->dead = true; /* out of memory */
+    if (bell_out_frame(&w->out, type, head, headlen, body, bodylen) != EXI_OK) {
+        w->dead = true;
     }
 }
 
@@ -257,7 +162,7 @@ static void
 bell_pump(struct bell *b, struct bell_worker *w)
 {
     bell_flush_out(b, w);
-    if (w->dead || !w->hello || w->out.len > 0) {
+    if (w->dead || !w->hello || w->out.buf.len > 0) {
         return;
     }
     if (w->want_state) {
@@ -268,7 +173,7 @@ bell_pump(struct bell *b, struct bell_worker *w)
         w->want_bell = false;
         bell_frame_ring(b, w);
     }
-    if (w->out.len > 0) {
+    if (w->out.buf.len > 0) {
         bell_flush_out(b, w);
     }
 }
@@ -393,7 +298,7 @@ bell_on_file(struct bell *b, struct bell_worker *w, struct exi_rd *rd)
 {
     uint8_t body[4 + 1 + BLOCKPOS_KEY] = { 0 };
     uint32_t number = exi_rd_le32(rd);
-    size_t at = w->out.len;
+    size_t at = bell_out_end(&w->out);
     int fd = -1;
 
     if (rd->bad) {
@@ -401,7 +306,7 @@ bell_on_file(struct bell *b, struct bell_worker *w, struct exi_rd *rd)
         w->dead = true;
         return;
     }
-    if (w->nfiles < BELL_FILES) {
+    if (bell_out_may_pass(&w->out)) {
         fd = blockpos_file(b->files, number, body + 5);
     }
     exi_put_le32(body, number);
@@ -410,7 +315,7 @@ bell_on_file(struct bell *b, struct bell_worker *w, struct exi_rd *rd)
     if (fd >= 0 && w->dead) {
         close(fd);
     } else if (fd >= 0) {
-        w->files[w->nfiles++] = (struct bell_file){ at, fd };
+        bell_out_pass(&w->out, at, fd);
     }
 }
 
@@ -524,12 +429,9 @@ bell_worker_free(struct bell *b, struct bell_worker *w)
     }
     TAILQ_REMOVE(&b->workers, w, link);
     b->nworkers--;
-    while (w->nfiles > 0) {
-        close(w->files[--w->nfiles].fd);
-    }
     close(w->fd);
     rpc_buf_free(&w->in);
-    rpc_buf_free(&w->out);
+    bell_out_free(&w->out);
     free(w);
 }
 

@@ -2,6 +2,7 @@
  * What the files of the bell share; for nobody else.
  *
  *     bell.c        the socket: workers, frames, deadlines   (socket thread)
+ *     bell_out.c    what is to be sent to one worker         (socket thread)
  *     bell_pool.c   queue of calls and the threads that carry them out
  *     bell_calls.c  the table of calls: what each asks of the node
  *     bell_pass.c   which methods of the node the call passthrough may name
@@ -55,6 +56,42 @@ TAILQ_HEAD(bell_call_list, bell_call);
 struct bell_call *bell_call_new(const void *name, size_t namelen,
                                 const void *params, size_t paramslen);
 void bell_call_free(struct bell_call *c);
+
+/* ---- bell_out.c ---- */
+
+#define BELL_FILES 16 /* descriptors on their way to a worker */
+#define BELL_KEEP  ((size_t) 256 << 10) /* an empty buffer above it is freed */
+
+/* A descriptor that leaves with the byte at `at`. */
+struct bell_file {
+    size_t at;
+    int fd;
+};
+
+/* Frames on their way to a worker; zeros to start. */
+struct bell_out {
+    struct rpc_buf buf;
+    size_t sent; /* of buf */
+    struct bell_file files[BELL_FILES];
+    size_t nfiles;
+};
+
+/* Appends a frame made of two parts.  EXI_ENOMEM: part of it may be there, the
+ * connection is of no use any more. */
+int bell_out_frame(struct bell_out *o, char type, const void *head,
+                   size_t headlen, const void *body,
+                   size_t bodylen) EXI_MUST_CHECK;
+/* Where the next frame begins. */
+size_t bell_out_end(const struct bell_out *o);
+/* Whether one more descriptor can be passed; passes it (and closes it then)
+ * with the frame that begins at `at`. */
+bool bell_out_may_pass(const struct bell_out *o);
+void bell_out_pass(struct bell_out *o, size_t at, int fd);
+size_t bell_out_unsent(const struct bell_out *o);
+/* Sends to the socket what it takes now.  EXI_EIO: the worker is gone. */
+int bell_out_flush(struct bell_out *o, int fd) EXI_MUST_CHECK;
+/* Closes descriptors not yet passed, too. */
+void bell_out_free(struct bell_out *o);
 
 /* ---- bell_pool.c ---- */
 
