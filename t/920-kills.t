@@ -29,7 +29,8 @@ $s->base;
 $s->heavy(1100);
 $s->grow(40);
 
-my (%picture, @order, %n, @start);
+my (%picture, @order, @start);
+my %n = (unique => 0);
 my $now = look();
 my @scripts = $now->scripthashes;
 srand $s->{seed};
@@ -86,8 +87,9 @@ sub act {
         my $depth = 1 + int rand 4;
         $node->rpc('invalidateblock', $node->hash_at($node->height - $depth));
         look();
-        for (1 .. $depth + 2) {
-            $node->generate(1);
+        for (1 .. $depth + 2) {    # not what was just invalidated
+            $node->generate_block([], $node->raw_descriptor(
+                ElectrumX::Tx::op_push('reorg ' . $n{unique}++) . "\x75\x51"));
             look();
         }
         $s->rescan;
