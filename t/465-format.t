@@ -58,7 +58,7 @@ sub digest {
     my $conf = $t->indexer_conf('check', %conf, data_dir => $data);
     my $out = `@{[$t->build]}/electrumx-indexer check --digest -c $conf 2>&1`;
     is($? >> 8, 0, "$name: a full check finds nothing") or diag $out;
-    return join '', map {"$_\n"} $out =~ /^(?:generation \d+, )?(
+    return join '', map {"$_\n"} $out =~ /^(?:generation\ \d+,\ )?(
         height\ \d+|(?:history|txids|unspent|spenders|flat)\ .*)/mgx;
 }
 
