@@ -540,6 +540,9 @@ void
 conf_help(FILE *out)
 {
     fputs("usage: electrumx-indexer [-c FILE]... [--NAME VALUE]...\n"
+          "       electrumx-indexer check [--full] [--node] [--digest] "
+          "[--repair]\n"
+          "                         [--generation N] [settings]\n"
           "\n"
           "A file has lines \"name = value\"; options come after the files and"
           " win.\n"

@@ -15,7 +15,7 @@ use JSON::PP ();
 use Time::HiRes qw(sleep time);
 
 my $KILLS = $ENV{KILLS} || 1000;
-my $KEEP = 400;    # pictures
+my $KEEP = 60;    # pictures
 my $JSON = JSON::PP->new->canonical->allow_nonref;
 my $S = 'blockchain.scripthash';
 
