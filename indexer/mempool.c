@@ -25,9 +25,12 @@
 
 #define FETCH_BATCH 200  /* transactions asked for at once */
 #define ADD_CHUNK   5000 /* transactions in one commit at most */
-#define PASSES_MAX  64
-#define COMPARE_MS  600000 /* between comparisons while events do */
-#define AGAIN_MS    500    /* between comparisons that events ask for */
+/* ... while nobody is served.  A commit copies each page that it changes, so
+ * many small ones take twice as long. */
+#define LOAD_CHUNK 100000
+#define PASSES_MAX 64
+#define COMPARE_MS 600000 /* between comparisons while events do */
+#define AGAIN_MS   500    /* between comparisons that events ask for */
 
 /* Open-addressing set of txids. */
 struct txset {
@@ -338,9 +341,9 @@ remove_gone(struct sync *s, struct diff *d)
     return EXI_OK;
 }
 
-/* One commit: what is gone, and up to ADD_CHUNK new ones. */
+/* One commit: what is gone, and up to `most` new ones. */
 static int
-apply_chunk(struct sync *s, struct diff *d, bool *more)
+apply_chunk(struct sync *s, struct diff *d, size_t most, bool *more)
 {
     size_t got, total = 0;
     int rc = live_begin(s->live);
@@ -351,10 +354,10 @@ apply_chunk(struct sync *s, struct diff *d, bool *more)
     }
     rc = remove_gone(s, d);
     for (int pass = 0; rc == EXI_OK && pass < PASSES_MAX; pass++) {
-        rc = add_pass(s, d, &got, ADD_CHUNK - total);
+        rc = add_pass(s, d, &got, most - total);
         total += got;
-        if (got == 0 || total >= ADD_CHUNK) {
-            *more = total >= ADD_CHUNK;
+        if (got == 0 || total >= most) {
+            *more = total >= most;
             break;
         }
     }
@@ -373,7 +376,7 @@ apply(struct sync *s, struct diff *d, bool served)
     int rc = EXI_OK;
 
     while (more && rc == EXI_OK) {
-        rc = apply_chunk(s, d, &more);
+        rc = apply_chunk(s, d, served ? ADD_CHUNK : LOAD_CHUNK, &more);
         if (rc == EXI_OK && served) {
             sync_ring(s);
         }
