@@ -25,12 +25,9 @@
 
 #define FETCH_BATCH 200  /* transactions asked for at once */
 #define ADD_CHUNK   5000 /* transactions in one commit at most */
-/* ... while nobody is served.  A commit copies each page that it changes, so
- * many small ones take twice as long. */
-#define LOAD_CHUNK 100000
-#define PASSES_MAX 64
-#define COMPARE_MS 600000 /* between comparisons while events do */
-#define AGAIN_MS   500    /* between comparisons that events ask for */
+#define PASSES_MAX  64
+#define COMPARE_MS  600000 /* between comparisons while events do */
+#define AGAIN_MS    500    /* between comparisons that events ask for */
 
 /* Open-addressing set of txids. */
 struct txset {
@@ -341,9 +338,9 @@ remove_gone(struct sync *s, struct diff *d)
     return EXI_OK;
 }
 
-/* One commit: what is gone, and up to `most` new ones. */
+/* One commit: what is gone, and up to ADD_CHUNK new ones. */
 static int
-apply_chunk(struct sync *s, struct diff *d, size_t most, bool *more)
+apply_chunk(struct sync *s, struct diff *d, bool *more)
 {
     size_t got, total = 0;
     int rc = live_begin(s->live);
@@ -354,10 +351,10 @@ apply_chunk(struct sync *s, struct diff *d, size_t most, bool *more)
     }
     rc = remove_gone(s, d);
     for (int pass = 0; rc == EXI_OK && pass < PASSES_MAX; pass++) {
-        rc = add_pass(s, d, &got, most - total);
+        rc = add_pass(s, d, &got, ADD_CHUNK - total);
         total += got;
-        if (got == 0 || total >= most) {
-            *more = total >= most;
+        if (got == 0 || total >= ADD_CHUNK) {
+            *more = total >= ADD_CHUNK;
             break;
         }
     }
@@ -376,7 +373,7 @@ apply(struct sync *s, struct diff *d, bool served)
     int rc = EXI_OK;
 
     while (more && rc == EXI_OK) {
-        rc = apply_chunk(s, d, served ? ADD_CHUNK : LOAD_CHUNK, &more);
+        rc = apply_chunk(s, d, &more);
         if (rc == EXI_OK && served) {
             sync_ring(s);
         }

@@ -1,6 +1,6 @@
 /*
  * bench_live DIR [TXS [CHUNK]]: the live layer with a large mempool (default
- * 300,000), added CHUNK to a commit (100,000, as at the start).
+ * 300,000), added CHUNK to a commit (5,000, as at the start).
  *
  * Generated transactions (1-3 inputs of settled outputs or of each other, 2
  * outputs) are added as a comparison at the start adds them; then come blocks
@@ -25,7 +25,7 @@
 #include "live.h"
 #include "rnd.h"
 
-#define CHUNK    100000
+#define CHUNK    5000
 #define BLOCK_TX 4000
 #define BLOCKS   5
 #define SINGLES  2000
