@@ -97,6 +97,7 @@ struct load {
 
     struct load_tx **txs; /* of the chunk, in chain order */
     size_t ntx;
+    uint32_t *owner; /* their blocks' places in blocks */
     uint32_t *table; /* by txid: number + 1 */
     size_t mask;
     uint64_t seed;

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#define AHEAD 12 /* rows between prefetch and use */
+
 /*
  * A row whose key comes after all keys there are, if `last`.  Should it not
  * (rows are sorted by 16 bytes of a txid), its place is looked for.
@@ -98,6 +100,9 @@ put_txids(struct load *ld, struct settle_rec *r)
     }
     settle_sort(r, r + ld->ntx, ld->ntx);
     for (size_t i = 0; i < ld->ntx && rc == EXI_OK; i++) {
+        if (i + AHEAD < ld->ntx) {
+            __builtin_prefetch(&ld->txs[r[i + AHEAD].v]->txid);
+        }
         exi_put_le64(val, ld->first_id + r[i].v);
         rc = put(ld->l, LIVE_TXID, ld->txs[r[i].v]->txid.b, EXI_HASH_LEN, val,
                  sizeof val, first_chunk(ld));
@@ -107,8 +112,7 @@ put_txids(struct load *ld, struct settle_rec *r)
 
 /* An input and who has it. */
 struct spent {
-    const uint8_t *prev_txid;
-    uint32_t index;
+    uint8_t key[LIVE_OUTPOINT_KEY];
     uint32_t number;
 };
 
@@ -124,8 +128,7 @@ collect_spent(const struct load *ld, struct spent *s, struct settle_rec *r)
 
         for (uint32_t k = 0; k < tx->nin && !tx->coinbase; k++) {
             p = exi_txin_next(&in, p);
-            s[n].prev_txid = in.prev_txid;
-            s[n].index = in.prev_index;
+            live_outpoint(s[n].key, in.prev_txid, in.prev_index);
             s[n].number = (uint32_t) i;
             r[n] = rec_of(in.prev_txid, in.prev_index, (uint32_t) n);
             n++;
@@ -138,14 +141,16 @@ static int
 put_spent(struct load *ld, const struct spent *s, const struct settle_rec *r,
           size_t n)
 {
-    uint8_t key[LIVE_OUTPOINT_KEY], val[8];
+    uint8_t val[8];
     int rc = EXI_OK;
 
     for (size_t i = 0; i < n && rc == EXI_OK; i++) {
         const struct spent *x = &s[r[i].w];
-        live_outpoint(key, x->prev_txid, x->index);
+        if (i + AHEAD < n) {
+            __builtin_prefetch(&s[r[i + AHEAD].w]);
+        }
         exi_put_le64(val, ld->first_id + x->number);
-        rc = put(ld->l, LIVE_SPEND, key, sizeof key, val, sizeof val,
+        rc = put(ld->l, LIVE_SPEND, x->key, sizeof x->key, val, sizeof val,
                  first_chunk(ld));
     }
     return rc;
@@ -204,6 +209,12 @@ load_put_early(struct load *ld)
     return rc;
 }
 
+static const uint8_t *
+value_of(const struct load *ld, const struct settle_rec *r)
+{
+    return ld->blocks[ld->owner[r->v]].values.p + r->w;
+}
+
 static int
 put_hists(struct load *ld)
 {
@@ -212,8 +223,11 @@ put_hists(struct load *ld)
 
     for (size_t i = 0; i < ld->nhist && rc == EXI_OK; i++) {
         const struct settle_rec *r = &ld->hist[i];
-        const uint8_t *val = ld->txs[r->v]->block->values.p + r->w;
+        const uint8_t *val = value_of(ld, r);
 
+        if (i + AHEAD < ld->nhist) {
+            __builtin_prefetch(value_of(ld, r + AHEAD));
+        }
         exi_put_be64(key, r->hi);
         exi_put_be32(key + 8, (uint32_t) (r->lo >> 32));
         key[12] = (uint8_t) (r->lo >> 24);

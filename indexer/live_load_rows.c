@@ -74,11 +74,13 @@ index_room(struct load *ld, size_t ne)
     }
     ld->mask = slots - 1;
     ld->txs = malloc((ld->ntx + 1) * sizeof(*ld->txs));
+    ld->owner = malloc((ld->ntx + 1) * sizeof(*ld->owner));
     ld->table = calloc(slots, sizeof(*ld->table));
     ld->hist = malloc((ne + 1) * sizeof(*ld->hist));
     ld->hist_tmp = malloc((ne + 1) * sizeof(*ld->hist_tmp));
-    return ld->txs && ld->table && ld->hist && ld->hist_tmp ? EXI_OK
-                                                            : EXI_ENOMEM;
+    return ld->txs && ld->owner && ld->table && ld->hist && ld->hist_tmp
+               ? EXI_OK
+               : EXI_ENOMEM;
 }
 
 int
@@ -104,6 +106,7 @@ load_index(struct load *ld)
         b->first = n;
         for (uint32_t k = 0; k < b->b.ntx && rc == EXI_OK; k++) {
             ld->txs[n] = &b->tx[k];
+            ld->owner[n] = (uint32_t) i;
             rc = enter(ld, n++);
         }
     }
@@ -117,11 +120,12 @@ load_forget(struct load *ld)
         load_block_free(&ld->blocks[i]);
     }
     free(ld->txs);
+    free(ld->owner);
     free(ld->table);
     free(ld->hist);
     free(ld->hist_tmp);
     ld->txs = NULL;
-    ld->table = NULL;
+    ld->owner = ld->table = NULL;
     ld->hist = ld->hist_tmp = NULL;
 }
 
