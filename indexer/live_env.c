@@ -444,6 +444,9 @@ live_close(struct live *l)
             mdb_txn_abort(l->rtxn);
         }
         mdb_env_close(l->env);
+        if (!l->served) {
+            remove_env(l, l->name);
+        }
     }
     if (l->lease_fd >= 0) {
         close(l->lease_fd);

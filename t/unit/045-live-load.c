@@ -11,6 +11,7 @@
 
 #include "liverun.h"
 
+#include <dirent.h>
 #include <pthread.h>
 
 #include "live_int.h"
@@ -258,6 +259,26 @@ repaired(void)
     r.live = NULL;
 }
 
+/* Number of environments below live/. */
+static int
+environments(void)
+{
+    char path[300];
+    const struct dirent *e;
+    DIR *d;
+    int n = 0;
+
+    snprintf(path, sizeof path, "%s/live", r.dir);
+    d = opendir(path);
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        n += strchr(e->d_name, '-') != NULL;
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return n;
+}
+
 static void
 refused(const char *name, int height, int want)
 {
@@ -268,6 +289,7 @@ refused(const char *name, int height, int want)
                    want, "%s, %u threads, chunks of %zu", name, threads, bytes);
             is_int(src.held, 0, "%s: all blocks given back", name);
             live_close(l);
+            is_int(environments(), 1, "%s: only the served one is left", name);
         }
     }
     r.live = NULL;
