@@ -14,9 +14,8 @@
 #include "lib/exi_hex.h"
 #include "lib/exi_sha256.h"
 #include "log.h"
+#include "window.h"
 
-/* Blocks connected without settling first, beyond the window. */
-#define AHEAD_MAX        500
 #define TRIM_BLOCKS      10
 #define TRIM_DEADLINE_MS 30000
 
@@ -56,7 +55,7 @@ make_plan(struct sync *s, struct chain_plan *p)
         return rc;
     }
     return chain_plan(p, &io, st->tip_height, &st->tip, &best, follow_floor(s),
-                      (uint32_t) s->conf->live_window + AHEAD_MAX);
+                      (uint32_t) s->conf->live_window + WINDOW_AHEAD);
 }
 
 static void

@@ -5,6 +5,7 @@
 #ifndef INITIAL_H
 #define INITIAL_H
 
+#include "source.h"
 #include "sync.h"
 
 #define INITIAL_HASHES 500 /* block hashes asked for at once */
@@ -21,5 +22,11 @@ bool initial_bulk_wanted(struct sync *s, uint32_t to);
 /* Settles blocks 0 ... to of an empty index at once.  EXI_OK: done, or stopped
  * (settle_any() is false then); else as initial_sync(). */
 int initial_bulk(struct sync *s, uint32_t to) EXI_MUST_CHECK;
+
+/* What the setting `block_source` says. */
+enum source_kind initial_source_kind(const char *name);
+
+/* Memory for blocks that were read ahead. */
+size_t initial_source_memory(const struct sync *s);
 
 #endif /* INITIAL_H */

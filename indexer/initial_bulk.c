@@ -136,8 +136,8 @@ reject(void *ctx, struct source_block *b)
     return source_reject(r->source, b);
 }
 
-static enum source_kind
-kind_of(const char *name)
+enum source_kind
+initial_source_kind(const char *name)
 {
     static const char *const names[] = { "auto", "files", "rest", "rpc" };
 
@@ -149,9 +149,8 @@ kind_of(const char *name)
     return SOURCE_AUTO;
 }
 
-/* Memory for blocks that were read ahead. */
-static size_t
-source_memory(const struct sync *s)
+size_t
+initial_source_memory(const struct sync *s)
 {
     size_t n = (size_t) s->conf->memory_mb * MB / 8;
 
@@ -166,8 +165,8 @@ start_source(struct run *r, uint32_t from, const struct exi_blkid *hashes)
     struct source_opts o = { .rpc = &r->s->rpc_opts,
                              .blocks_dir = conf->blocks_dir,
                              .magic = r->s->coin->magic,
-                             .kind = kind_of(conf->block_source),
-                             .memory = source_memory(r->s) };
+                             .kind = initial_source_kind(conf->block_source),
+                             .memory = initial_source_memory(r->s) };
     char why[512] = "";
     int rc = source_start(&r->source, &o, from, hashes,
                           (size_t) r->to - from + 1, why, sizeof(why));
@@ -276,7 +275,7 @@ static int
 open_bulk(struct run *r, struct bulk **b)
 {
     size_t memory =
-        (size_t) r->s->conf->memory_mb * MB - OWN_MEMORY - source_memory(r->s);
+        (size_t) r->s->conf->memory_mb * MB - OWN_MEMORY - initial_source_memory(r->s);
     struct bulk_opts o = { .memory = memory,
                            .expected_txs = r->expected_txs,
                            .checkpoint_ms = CHECKPOINT,

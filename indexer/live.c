@@ -128,8 +128,10 @@ live_put(struct live *l, enum live_db db, const void *key, size_t keylen,
 {
     MDB_val k = { keylen, (void *) key };
     MDB_val v = { vallen, (void *) val };
-    bool insert = db != LIVE_TX || flags != 0;
-    int rc = live_space_take(l, db, keylen + vallen, insert);
+    enum live_write how = flags & MDB_APPEND            ? LIVE_APPEND
+                          : db == LIVE_TX && flags == 0 ? LIVE_KEEP
+                                                        : LIVE_INSERT;
+    int rc = live_space_take(l, db, keylen + vallen, how);
 
     if (rc) {
         return rc;
@@ -141,7 +143,7 @@ int
 live_del(struct live *l, enum live_db db, const void *key, size_t keylen)
 {
     MDB_val k = { keylen, (void *) key };
-    int rc = live_space_take(l, db, 0, false);
+    int rc = live_space_take(l, db, 0, LIVE_KEEP);
 
     if (rc) {
         return rc;

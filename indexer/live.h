@@ -44,7 +44,8 @@ int live_create(struct live **out, const struct live_opts *o,
  * readers: as a generation's lease). */
 int live_serve(struct live *l) EXI_MUST_CHECK;
 
-/* Closes; the directory stays (workers go on reading it). */
+/* Closes; the directory stays (workers go on reading it) if it was served, else
+ * it is removed. */
 void live_close(struct live *l);
 
 int live_begin(struct live *l) EXI_MUST_CHECK;

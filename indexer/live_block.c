@@ -178,9 +178,9 @@ connect_txs(struct live *l, struct exi_block *b, uint32_t height)
     return got < 0 || pos == 0 ? EXI_EFORMAT : EXI_OK;
 }
 
-static int
-store_block(struct live *l, const struct exi_block *b, uint32_t height,
-            const struct exi_blkid *hash)
+int
+live_store_block(struct live *l, const struct exi_block *b, uint32_t height,
+                 const struct exi_blkid *hash)
 {
     struct exi_live_block v = { .header = b->header,
                                 .hash = *hash,
@@ -229,7 +229,7 @@ live_connect(struct live *l, uint32_t height, const struct exi_blkid *hash,
         rc = connect_txs(l, &b, height);
     }
     if (rc == EXI_OK) {
-        rc = store_block(l, &b, height, hash);
+        rc = live_store_block(l, &b, height, hash);
     }
     for (size_t i = 0; i < l->children.n && rc == EXI_OK; i++) {
         rc = live_flag_again(l, l->children.v[i]);

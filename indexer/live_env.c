@@ -31,6 +31,9 @@
 #define MAX_READERS   1024
 #define STEP_BYTES    (16u << 20)
 #define RESERVE_PAGES 256
+/* A page is left when the next row (below 2,032 bytes) does not fit: at least
+ * half of its 4,096 bytes are used.  5 % are for branch pages. */
+#define APPENDED_PAGE 1900
 
 static const char *const db_names[LIVE_DB_N] = { "meta",     "block", "blocktx",
                                                  "blockids", "tx",    "raw",
@@ -45,7 +48,8 @@ static const char *const db_names[LIVE_DB_N] = { "meta",     "block", "blocktx",
 static uint64_t
 bound(const struct live_space *s)
 {
-    uint64_t n = s->overflow + s->fresh / 1024 + s->inserts / 8;
+    uint64_t n = s->overflow + s->fresh / 1024 + s->inserts / 8
+                 + s->appended / APPENDED_PAGE;
 
     for (int i = 0; i < LIVE_DB_N; i++) {
         n += s->touches[i] < s->pages[i] ? s->touches[i] : s->pages[i];
@@ -101,7 +105,8 @@ live_space_begin(struct live *l)
     s->psize = st.ms_psize;
     s->map = info.me_mapsize;
     s->end = (info.me_last_pgno + 1) * s->psize;
-    s->fresh = s->inserts = s->overflow = s->quick = s->quick_max = 0;
+    s->fresh = s->inserts = s->appended = 0;
+    s->overflow = s->quick = s->quick_max = 0;
     for (int i = 0; i < LIVE_DB_N; i++) {
         s->touches[i] = s->pages[i] = 0;
         if (l->dbi[i] != 0) {
@@ -116,15 +121,18 @@ live_space_begin(struct live *l)
 }
 
 int
-live_space_take(struct live *l, enum live_db db, size_t bytes, bool insert)
+live_space_take(struct live *l, enum live_db db, size_t bytes,
+                enum live_write how)
 {
     struct live_space *s = &l->space;
-    uint64_t large = bytes > s->psize / 2 ? bytes / s->psize + 2 : 0, need;
+    uint64_t large = bytes > s->psize / 2 - 64 ? bytes / s->psize + 2 : 0, need;
     int rc;
 
     s->touches[db]++;
     s->overflow += large;
-    if (insert) {
+    if (how == LIVE_APPEND) {
+        s->appended += large ? 64 : bytes + 16;
+    } else if (how == LIVE_INSERT) {
         s->fresh += large ? 64 : bytes + 16;
         s->inserts++;
     }
@@ -436,6 +444,9 @@ live_close(struct live *l)
             mdb_txn_abort(l->rtxn);
         }
         mdb_env_close(l->env);
+        if (!l->served) {
+            remove_env(l, l->name);
+        }
     }
     if (l->lease_fd >= 0) {
         close(l->lease_fd);
@@ -521,6 +532,7 @@ live_serve(struct live *l)
     if (rc) {
         return rc;
     }
+    l->served = true;
     top = path(l, NULL, NULL);
     dir = top ? opendir(top) : NULL;
     free(top);

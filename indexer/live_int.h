@@ -109,7 +109,8 @@ struct live_space {
     uint64_t end;              /* bytes in use at the begin */
     uint64_t pages[LIVE_DB_N]; /* at the begin */
     uint64_t touches[LIVE_DB_N];
-    uint64_t fresh;    /* bytes of inserted rows */
+    uint64_t appended; /* bytes of rows that went behind all others */
+    uint64_t fresh;    /* bytes of other inserted rows */
     uint64_t inserts;  /* rows: each may split a page, one of 30 does */
     uint64_t overflow; /* pages of large values */
     uint64_t quick;    /* coarse bound; exact one is computed beyond it */
@@ -129,6 +130,7 @@ struct live {
     char *dir;     /* DATA */
     char name[34]; /* below DATA/live */
     int lease_fd;
+    bool served; /* live/CURRENT named it */
     MDB_env *env;
     MDB_dbi dbi[LIVE_DB_N];
     MDB_txn *txn;  /* the change under way, or NULL */
@@ -181,10 +183,14 @@ int live_touch_record(struct live *l, enum exi_change kind, uint8_t **out,
  * live_env.c: room in the file.
  */
 int live_space_begin(struct live *l) EXI_MUST_CHECK;
-/* Before a write; insert: of a new or larger row, else of one as large as it
- * was (bytes) or a removal (0). */
+enum live_write {
+    LIVE_KEEP,   /* of a row as large as it was, or a removal (0 bytes) */
+    LIVE_INSERT, /* of a new or larger row */
+    LIVE_APPEND  /* of a new one behind all others */
+};
+/* Before a write of so many bytes. */
 int live_space_take(struct live *l, enum live_db db, size_t bytes,
-                    bool insert) EXI_MUST_CHECK;
+                    enum live_write how) EXI_MUST_CHECK;
 
 /*
  * live_rows.c: rows of one transaction.
@@ -215,6 +221,26 @@ int live_rows_insert(struct live *l, int32_t height, uint32_t pos,
                      uint64_t time_ms, uint64_t *id) EXI_MUST_CHECK;
 /* Removes all rows of a transaction. */
 int live_rows_remove(struct live *l, uint64_t id) EXI_MUST_CHECK;
+
+/* Room for n effects of one transaction. */
+int live_rows_need(struct live_rows *r, size_t n) EXI_MUST_CHECK;
+/* Effects by script, outputs first. */
+void live_rows_sort(struct live_effect *e, size_t n);
+/* How many of the n >= 1 sorted effects are of the first one's script. */
+size_t live_rows_same(const struct live_effect *e, size_t n);
+/* `hist` value of n effects of one script (out: EXI_LIVE_FX_MAX(n, n) bytes);
+ * r has room for them.  Returns its length. */
+size_t live_rows_fx(struct live_rows *r, uint8_t *out,
+                    const struct live_effect *e, size_t n);
+
+/*
+ * live_block.c
+ */
+
+/* Rows of a block whose local ids and txids are in l->ids and l->txids; the tip
+ * moves to it. */
+int live_store_block(struct live *l, const struct exi_block *b, uint32_t height,
+                     const struct exi_blkid *hash) EXI_MUST_CHECK;
 
 /*
  * live_mempool.c

@@ -281,9 +281,39 @@ compare(const void *a, const void *b)
     return c ? c : (x->order > y->order) - (x->order < y->order);
 }
 
+/* Most transactions have few effects. */
+void
+live_rows_sort(struct live_effect *e, size_t n)
+{
+    if (n > 16) {
+        qsort(e, n, sizeof *e, compare);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct live_effect x = e[i];
+        size_t k = i;
+
+        for (; k > 0 && compare(&x, &e[k - 1]) < 0; k--) {
+            e[k] = e[k - 1];
+        }
+        e[k] = x;
+    }
+}
+
+size_t
+live_rows_same(const struct live_effect *e, size_t n)
+{
+    size_t i = 1;
+
+    while (i < n && memcmp(&e[0].s, &e[i].s, EXI_SKEY_LEN) == 0) {
+        i++;
+    }
+    return i;
+}
+
 /* Room for n effects and for as many of each kind in one `hist` row. */
-static int
-rows_need(struct live_rows *r, size_t n)
+int
+live_rows_need(struct live_rows *r, size_t n)
 {
     n = n < 64 ? 64 : n;
     if (n <= r->cap) {
@@ -308,7 +338,7 @@ live_rows_gather(struct live *l, const struct exi_tx *tx,
                  const struct exi_txid *txid)
 {
     struct live_rows *r = &l->rows;
-    int rc = rows_need(r, (size_t) tx->nin + tx->nout);
+    int rc = live_rows_need(r, (size_t) tx->nin + tx->nout);
 
     if (rc) {
         return rc;
@@ -324,7 +354,7 @@ live_rows_gather(struct live *l, const struct exi_tx *tx,
         rc = gather_outputs(r);
     }
     if (rc == EXI_OK) {
-        qsort(r->e, r->n, sizeof *r->e, compare);
+        live_rows_sort(r->e, r->n);
     }
     return rc;
 }
@@ -333,18 +363,12 @@ live_rows_gather(struct live *l, const struct exi_tx *tx,
  * Writing.
  */
 
-/* The `hist` row of the effects e[0 ... n - 1], which are of one script. */
-static int
-put_hist(struct live *l, uint64_t id, const struct live_effect *e, size_t n)
+size_t
+live_rows_fx(struct live_rows *r, uint8_t *out, const struct live_effect *e,
+             size_t n)
 {
-    struct live_rows *r = &l->rows;
-    uint8_t key[EXI_LIVE_HIST_KEY];
-    size_t nfund = 0, nspend = 0, len;
-    int rc = live_buf_need(&l->rec, EXI_LIVE_FX_MAX(n, n));
+    size_t nfund = 0, nspend = 0;
 
-    if (rc) {
-        return rc;
-    }
     for (size_t i = 0; i < n; i++) {
         if (e[i].spend) {
             struct exi_live_spend *s = &r->spend[nspend++];
@@ -356,7 +380,21 @@ put_hist(struct live *l, uint64_t id, const struct live_effect *e, size_t n)
             r->fund[nfund++].value_sat = e[i].value_sat;
         }
     }
-    len = exi_live_fx_encode(l->rec.p, r->fund, nfund, r->spend, nspend);
+    return exi_live_fx_encode(out, r->fund, nfund, r->spend, nspend);
+}
+
+/* The `hist` row of the effects e[0 ... n - 1], which are of one script. */
+static int
+put_hist(struct live *l, uint64_t id, const struct live_effect *e, size_t n)
+{
+    uint8_t key[EXI_LIVE_HIST_KEY];
+    size_t len;
+    int rc = live_buf_need(&l->rec, EXI_LIVE_FX_MAX(n, n));
+
+    if (rc) {
+        return rc;
+    }
+    len = live_rows_fx(&l->rows, l->rec.p, e, n);
     memcpy(key, e->s.b, EXI_SKEY_LEN);
     exi_put_be64(key + EXI_SKEY_LEN, id);
     return live_put(l, LIVE_HIST, key, sizeof key, l->rec.p, len,
@@ -391,11 +429,7 @@ put_scripts(struct live *l, uint64_t id, uint8_t **scripts, uint32_t *nscripts)
     int rc = keys ? EXI_OK : EXI_ENOMEM;
 
     for (size_t i = 0, j; i < r->n && rc == EXI_OK; i = j) {
-        for (j = i + 1; j < r->n; j++) {
-            if (memcmp(&r->e[i].s, &r->e[j].s, EXI_SKEY_LEN) != 0) {
-                break;
-            }
-        }
+        j = i + live_rows_same(r->e + i, r->n - i);
         memcpy(keys + (size_t) n++ * EXI_SKEY_LEN, r->e[i].s.b, EXI_SKEY_LEN);
         rc = put_hist(l, id, &r->e[i], j - i);
     }

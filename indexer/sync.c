@@ -22,6 +22,7 @@
 #include "lib/exi_sha256.h"
 #include "lib/exi_tx.h"
 #include "log.h"
+#include "window.h"
 
 #define RETRY_MS 1000
 #define DISK_RETRY_MS 10000
@@ -417,6 +418,9 @@ build_live(struct sync *s)
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
     rc = live_create(&s->live, &o, &gen, 1,
                      settle_meta(s->settle)->tx_count);
+    if (rc == EXI_OK) {
+        rc = window_load(s);
+    }
     if (rc == EXI_OK) {
         rc = follow_tip(s, false);
     }

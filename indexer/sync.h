@@ -6,6 +6,7 @@
  *   sync.c     outer states: node there? -> settled layer -> initial sync ->
  *              live layer -> follow; fallback after a deep reorg
  *   initial.c  settles all that is deeper than the window
+ *   window.c   the first blocks of a live layer
  *   follow.c   the tip: connect, disconnect, trim
  *   follow_settle.c  what the settle thread gets and gives back
  *   mempool.c  the mempool

@@ -1,5 +1,6 @@
 /*
- * bench_live DIR [TXS]: the live layer with a large mempool (default 300,000).
+ * bench_live DIR [TXS [CHUNK]]: the live layer with a large mempool (default
+ * 300,000), added CHUNK to a commit (5,000, as at the start).
  *
  * Generated transactions (1-3 inputs of settled outputs or of each other, 2
  * outputs) are added as a comparison at the start adds them; then come blocks
@@ -316,8 +317,7 @@ read_on(const char *dir, struct reading *r)
     if (mdb_env_create(&env) != 0 || mdb_env_set_maxdbs(env, 16) != 0
         || mdb_env_open(env, path, MDB_RDONLY | MDB_NOTLS, 0) != 0
         || mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0
-        || mdb_dbi_open(txn, "meta", 0, &dbi) != 0
-        || mdb_txn_commit(txn) != 0
+        || mdb_dbi_open(txn, "meta", 0, &dbi) != 0 || mdb_txn_commit(txn) != 0
         || mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0) {
         _exit(1);
     }
@@ -363,11 +363,13 @@ main(int argc, char **argv)
     struct reading *r = mmap(NULL, sizeof(*r), PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     size_t n = argc > 2 ? (size_t) atol(argv[2]) : 300000, at;
+    size_t chunk = argc > 3 ? (size_t) atol(argv[3]) : CHUNK;
     double t0, cpu, base;
     struct live *l;
 
-    if (argc < 2 || r == MAP_FAILED || n < 100000) {
-        fprintf(stderr, "usage: bench_live DIR [TXS], at least 100000\n");
+    if (argc < 2 || r == MAP_FAILED || n < 100000 || chunk == 0) {
+        fprintf(stderr,
+                "usage: bench_live DIR [TXS [CHUNK]], at least 100000\n");
         return 2;
     }
     reader = fork();
@@ -384,8 +386,8 @@ main(int argc, char **argv)
     r->go = 1;
     cpu = cpu_ms();
     t0 = now_ms();
-    for (at = 0; at < n; at += CHUNK) {
-        add(l, at, n - at < CHUNK ? n - at : CHUNK);
+    for (at = 0; at < n; at += chunk) {
+        add(l, at, n - at < chunk ? n - at : chunk);
     }
     printf("%zu transactions: %.1f s, CPU %.1f us each; own memory %.1f MB, "
            "file %.0f MB\n",
