@@ -21,11 +21,11 @@
 
 /*
  * A pass begins when what was settled since the last one exceeds one part in
- * SHARE of the tables, and AFTER_MIN bytes.  It writes some seven times the
+ * SHARE of the tables, and AFTER_MIN bytes.  It writes some eight times the
  * tables, whatever was settled; what it saves a look-up depends little on when
  * (docs/performance.md, "After months of settling").
  */
-#define SHARE     16
+#define SHARE     8
 #define AFTER_MIN (UINT64_C(16) << 10)
 
 /* Free space without which no step is begun: a step's rows are in the log, and
