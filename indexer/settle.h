@@ -82,7 +82,8 @@ void settle_abort(struct settle *s);
 
 /*
  * Publishes the durable state as a new generation (does nothing when the newest
- * has it already, and no pass of tidying has ended since); *gen describes it.  Numbers ascend, also over fallbacks.
+ * has it already, and no pass of tidying has ended since); *gen describes it.
+ * Numbers ascend, also over fallbacks.
  * EXI_EAPI: nothing is settled; EXI_EIO, EXI_ESPACE: nothing was published.
  */
 int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;
@@ -93,8 +94,10 @@ int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;
  * buckets and brings them into the last level.  To be called by the owner of s
  * between settle_publish and the next settle_add, as often as there is time.
  * Goes over about max_bytes of rows (one bucket at least), in steps of
- * SETTLE_TIDY_STEP at most, and returns at once when nothing is due.  Each step is durable by itself; readers see its
- * effect in the next generation.  *more: there is more to do now.
+ * SETTLE_TIDY_STEP at most, and returns at once when nothing is due.  Each step
+ * is durable by itself; readers see its effect in the next generation, and
+ * settle_publish makes one when a pass has ended.  *more: there is more to do
+ * now.
  * EXI_ESPACE (too little room: nothing was begun), EXI_EIO, EXI_EFORMAT (a
  * damaged row), EXI_ENOMEM: nothing is lost, *more is false.
  */

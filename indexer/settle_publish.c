@@ -568,7 +568,8 @@ on_chain(struct settle *s, const struct settle_gen *g)
 /*
  * Marks what is kept for fallbacks.  For each depth two: the highest that is as
  * deep, and the lowest that is not yet, which takes over when it has sunk that
- * far.  So there is always one between the depth and about twice of it.
+ * far.  So there is always one between the depth and about twice of it.  Of two
+ * of one height the newer: it has its tables in common with the index.
  */
 static void
 mark_kept(struct settle *s, bool *kept)
@@ -587,7 +588,7 @@ mark_kept(struct settle *s, bool *kept)
                     deep = i;
                 }
             } else if (next == s->ngens
-                       || g->g.height < s->gens[next].g.height) {
+                       || g->g.height <= s->gens[next].g.height) {
                 next = i;
             }
         }

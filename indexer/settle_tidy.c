@@ -21,13 +21,12 @@
 
 /*
  * A pass begins when what was settled since the last one exceeds one part in
- * SHARE of the tables, and AFTER_MIN bytes.  Where the tables are so small that
- * a pass takes seconds, it is worth its while much earlier.
+ * SHARE of the tables, and AFTER_MIN bytes.  It writes some eight times the
+ * tables, whatever was settled; what it saves a look-up depends little on when
+ * (docs/performance.md, "After months of settling").
  */
-#define SHARE       16
-#define SMALL       (UINT64_C(1) << 30)
-#define SMALL_SHARE 128
-#define AFTER_MIN   (UINT64_C(1) << 20)
+#define SHARE     8
+#define AFTER_MIN (UINT64_C(16) << 10)
 
 /* Free space without which no step is begun: a step's rows are in the log, and
  * twice in tables while LevelDB moves them from one level to the next. */
@@ -40,7 +39,7 @@
 static bool
 due(const struct settle *s)
 {
-    uint64_t fresh = s->tidy.fresh, tables;
+    uint64_t fresh = s->tidy.fresh;
 
     if (s->tidy.next.len != 0) {
         return true;
@@ -48,11 +47,7 @@ due(const struct settle *s)
     if (s->tidy_after != 0) {
         return fresh >= s->tidy_after;
     }
-    if (fresh < AFTER_MIN) {
-        return false;
-    }
-    tables = settle_db_bytes(s->db);
-    return fresh >= tables / (tables < SMALL ? SMALL_SHARE : SHARE);
+    return fresh >= AFTER_MIN && fresh >= settle_db_bytes(s->db) / SHARE;
 }
 
 static bool

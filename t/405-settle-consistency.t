@@ -3,7 +3,8 @@
 # Queries while blocks come in and others are settled, published and trimmed
 # from the live layer: each batch is answered from one moment.  The batch asks
 # for the tip, so the height of that moment is known, and every other answer of
-# it must be what the finished chain says about that height.
+# it must be what the finished chain says about that height.  Passes of tidying
+# end meanwhile, each with a generation of the same height as the one before.
 
 use lib 't/lib';
 use ElectrumX::Test;
@@ -33,6 +34,7 @@ my $pid = mine_meanwhile();
 my @asked = ask_until_mined();
 is($?, 0, 'all blocks were made');
 $t->wait_ready($node->height);
+passes_were_published();
 my $p = $s->settled($clients[0]);
 is($p->{height}, $first + $BLOCKS, 'height at the end');
 check();
@@ -79,6 +81,24 @@ sub random_call {
 }
 
 # ---- afterwards -------------------------------------------------------------
+
+# What a pass made is on the list and is what remains.
+sub passes_were_published {
+    my $log = $t->path('indexer.log');
+    my (%of, $again);
+    my $passes = () = $t->read_file($log) =~ /tidy: end of a pass/g;
+    for ($t->read_file($log) =~ /settled up to block (\d+), generation/g) {
+        $again++ if $of{$_}++;
+        fail("block $_ was published $of{$_} times") if $of{$_} > 2;
+    }
+    cmp_ok($again // 0, '>', 0,
+        "$passes passes ended, published again at one height");
+    cmp_ok($again // 0, '<=', $passes, '... once for each pass');
+    # the listed one, and two for a fallback to 100 blocks below
+    $t->wait_for(sub { my @gens = glob $t->data . '/generations/*';
+        @gens <= 3 }, 40, 'pruned generations');
+    pass('generations are pruned');
+}
 
 sub check {
     my ($answers, $wrong, $back, %heights, %last) = (0, 0, 0);

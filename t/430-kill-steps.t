@@ -2,10 +2,11 @@
 
 # The indexer dies at a chosen step: in the middle of the n-th call that changes
 # a file (a write half done, a rename, link, sync, mkdir just before or just
-# after it is done), once in the initial sync and once while it follows and
-# settles.  After a normal restart everything is as the model says.
+# after it is done), once in the initial sync, once while it follows and settles
+# and once while it tidies.  After a normal restart everything is as the model
+# says.
 #
-# TEST_STEPS=n takes n steps of each phase (default 16).
+# TEST_STEPS=n takes n steps of each phase (default 16; tidying: half of it).
 
 use lib 't/lib';
 use ElectrumX::Test;
@@ -26,6 +27,7 @@ my ($c, $runs);
 
 subtest 'killed at a step of the initial sync' => \&in_sync;
 subtest 'killed at a step of following and settling' => \&in_following;
+subtest 'killed at a step of tidying' => \&in_tidying;
 $t->done;
 
 # ---- the shim ---------------------------------------------------------------
@@ -40,13 +42,15 @@ sub compile_shim {
 }
 
 # The indexer with the shim; it dies at step $n, or counts if $n is undef.
+# $from: text of its log from which steps count.
 sub start_shimmed {
-    my ($n, $after) = @_;
+    my ($n, $after, $from) = @_;
     my %san = $t->san_env;
     unlink $t->path('count');
     return $t->start_indexer(%conf, _env => {
         LD_PRELOAD => $shim, KILLAT_COUNT => $t->path('count'),
         KILLAT => $n, KILLAT_AFTER => $after ? 1 : undef,
+        KILLAT_FROM => $from,
         ASAN_OPTIONS => "$san{ASAN_OPTIONS}:verify_asan_link_order=0" });
 }
 
@@ -61,8 +65,8 @@ sub new_directory {
 
 # Evenly over all steps, with a random offset.
 sub chosen {
-    my ($total) = @_;
-    my $each = $total / $STEPS;
+    my ($total, $steps) = @_;
+    my $each = $total / ($steps // $STEPS);
     $each = 1 if $each < 1;
     my ($n, @n) = rand $each;
     for (; $n < $total; $n += $each) {
@@ -126,18 +130,62 @@ sub in_following {
     recover('at the end', 1);
 }
 
+# From the begin of a pass until what it made is published.
+sub in_tidying {
+    my $from = 'tidy: begin of a pass';
+    $t->stop_indexer;
+    my $log = start_log();
+    until_begun(start_shimmed(undef, 0, $from), $log);
+    $t->wait_for(sub { $log->() =~ /tidy: end of a pass.*settled up to/s }, 30,
+        'a pass');
+    my $total = count();
+    cmp_ok($total, '>', 20, "$total steps");
+    my $within = 0;
+    # no pass has only two steps: one kill is within it for certain
+    for my $n (2, chosen($total, $STEPS / 2)) {
+        $t->stop_indexer;
+        $log = start_log();
+        my $p = start_shimmed($n, $n % 2, $from);
+        until_begun($p, $log);
+        eval { $t->wait_for(sub { !$p->running }, 5, 'its end') };
+        $p->kill_hard;
+        $t->allow_exit($p->name);
+        my ($last) = $log->() =~ /.*tidy: (begin|end) of a pass/s;
+        $within++ if ($last // '') eq 'begin';
+        recover("step $n, after the " . ($last // 'settling'), $n % 4 == 0);
+    }
+    recover('at the end', 1);
+    cmp_ok($within, '>', 0, "killed within a pass $within times");
+}
+
+# Settles until enough is new for a pass.
+sub until_begun {
+    my ($p, $log) = @_;
+    for (1 .. 20) {
+        work($p, 80);
+        return if !$p->running || $log->() =~ /tidy: begin of a pass/;
+    }
+}
+
+# What comes into the indexer's log from now on.
+sub start_log {
+    my $at = -s $t->path('indexer.log');
+    return sub { substr $t->read_file('indexer.log'), $at };
+}
+
 sub start_once {
     $t->start_indexer(%conf);
     $t->wait_ready($node->height);
     nginx();
 }
 
-# Seven blocks, two settle batches; some transactions wait in the mempool.
+# Seven blocks, two settle batches; $n transactions are confirmed, some wait in
+# the mempool.
 sub work {
-    my ($p) = @_;
+    my ($p, $n) = @_;
     for my $i (1 .. 7) {
         return if $p && !$p->running;
-        $i == 3 ? $s->grow(1, exactly => 5) : $node->generate(1);
+        $i == 3 ? $s->grow(1, exactly => $n // 5) : $node->generate(1);
         sleep 0.02;
     }
 }

@@ -22,16 +22,20 @@ my %conf = ($node->indexer_conf, live_window => 10, spender => 'on',
 $s->base;
 my $height = $node->height;
 my $good = index_of('good', settle_batch => 10, block_source => 'rpc');
+my $tidied = index_of('tidied', settle_batch => 3);
+$t->start_indexer(%conf, settle_batch => 3, data_dir => $tidied);
 $s->grow(30);
 $s->heavy(1300);
 $s->grow(60);
 $node->generate(20);
 $height = $node->height;
+settled_while_following();
 index_of('good', settle_batch => 10, block_source => 'rpc');
 my $digest = digest($good);
 like($digest, qr/^history +[0-9a-f]{32} [1-9]/m, 'a digest');
 is(digest(index_of('one', settle_batch => 1000, block_source => 'rest')),
     $digest, 'one batch: the same content');
+is(digest($tidied), $digest, 'tidied meanwhile: the same content');
 is((check($good))[0], 0, 'the fast level finds nothing');
 like((check($good))[1], qr/nothing is wrong/, '... and says so');
 
@@ -117,6 +121,22 @@ sub index_of {
     $t->wait_ready($height, 60);
     $t->stop_indexer;
     return $dir;
+}
+
+# Ends the indexer that followed when it has settled and tidied all it can.
+sub settled_while_following {
+    my $log = $t->path('indexer.log');
+    $t->wait_ready($height, 60);
+    $t->wait_for(sub { ($t->read_file($log) // '')
+            =~ /.*settled up to block (\d+)/s && $1 > $height - 13 }, 60,
+        'all settled');
+    $t->wait_for(sub {
+        my ($begun, $ended) = map { my $w = $_;
+            scalar(() = $t->read_file($log) =~ /tidy: $w of a pass/g)
+        } qw(begin end);
+        return $ended > 0 && $begun == $ended;
+    }, 60, 'a pass of tidying');
+    $t->stop_indexer;
 }
 
 # Exit code and output of the command.

@@ -4,12 +4,14 @@
  * the indexer does while it follows the tip; then everything is compared with
  * a bulk load of the whole chain.
  *
- *     bench_settled FILE DATA_DIR BULK_BLOCKS [batch [tidy_mb [every]]]
+ *     bench_settled FILE DATA_DIR BULK_BLOCKS [batch [tidy_mb [every [after]]]]
  *
  * FILE as for bench_bulk, with FILE.samples.tsv beside it.  tidy_mb: what one
  * step goes over, 0 = no tidying; steps are taken after each batch until none
- * is due.  every: look-ups are also measured after so many batches.  DATA_DIR
- * must be empty.  The answers of both indexes must be equal.
+ * is due, then the index is published again if a pass has ended.  every:
+ * look-ups are also measured after so many batches, before tidying, and after
+ * each pass.  after: MB settled before a pass begins, 0 = the usual share.
+ * DATA_DIR must be empty.  The answers of both indexes must be equal.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,13 +320,15 @@ written(void)
 
 /* Loads blocks 0 ... n - 1 into a new directory. */
 static struct settle *
-load(struct blocks *b, const char *data, uint32_t n, uint64_t txs)
+load(struct blocks *b, const char *data, uint32_t n, uint64_t txs,
+     uint64_t after)
 {
     struct bulk_source src = { next_block, give_back, NULL, b };
     struct settle_opts so = { .data_dir = data,
                               .network = "regtest",
                               .keep_generations = 1,
-                              .expected_txs = txs };
+                              .expected_txs = txs,
+                              .tidy_after = after };
     struct bulk_opts o = { .checkpoint_ms = 600000,
                            .memory = (size_t) 1 << 30,
                            .expected_txs = txs };
@@ -359,8 +363,8 @@ load(struct blocks *b, const char *data, uint32_t n, uint64_t txs)
 }
 
 struct tidying {
-    double cpu_s, longest_s;
-    uint64_t bytes, steps;
+    double cpu_s, longest_s, longest_cpu_s;
+    uint64_t bytes, steps, passes;
 };
 
 /* As many steps as are due. */
@@ -378,11 +382,27 @@ tidy(struct settle *s, uint64_t step, struct tidying *t)
             fail("tidy", rc);
         }
         wall = now(CLOCK_MONOTONIC) - wall;
-        t->cpu_s += now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+        cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+        t->cpu_s += cpu;
+        t->longest_cpu_s = cpu > t->longest_cpu_s ? cpu : t->longest_cpu_s;
         t->longest_s = wall > t->longest_s ? wall : t->longest_s;
         t->bytes += written() - before;
         t->steps++;
     }
+}
+
+/* Publishes; true: there is a new generation. */
+static bool
+publish(struct settle *s, struct exi_live_gen *gen)
+{
+    uint64_t number = gen->number;
+    int rc = settle_publish(s, gen);
+
+    if (rc != EXI_OK) {
+        fail("publish", rc);
+    }
+    settle_prune(s, gen, 1);
+    return gen->number != number;
 }
 
 static void
@@ -420,42 +440,55 @@ show(const char *when, const struct result *r)
     fflush(stdout);
 }
 
-/* Settles the blocks from `from` on. */
+/* The highest of what was measured. */
+static void
+note_worst(struct result *worst, const struct result *r)
+{
+    for (int w = 0; w < WHATS; w++) {
+        worst->us[w] = r->us[w] > worst->us[w] ? r->us[w] : worst->us[w];
+    }
+}
+
+/* Settles the blocks from `from` on; *r: look-ups at the end. */
 static void
 settle_all(struct settle *s, struct blocks *b, const char *data, uint32_t from,
            uint32_t batch, uint64_t step, uint32_t every, struct samples *sam,
            struct result *r, struct tidying *t)
 {
-    struct exi_live_gen gen;
+    struct exi_live_gen gen = { .number = 0 };
+    struct result worst = { .us = { 0 } };
     uint64_t before = written();
     uint32_t n = 0;
-    int rc;
 
     for (uint32_t h = from; h < b->n; h += batch) {
         settle_some(s, b, h, h + batch < b->n ? h + batch : b->n);
-        rc = settle_publish(s, &gen);
-        if (rc != EXI_OK) {
-            fail("publish", rc);
-        }
-        settle_prune(s, &gen, 1);
+        publish(s, &gen);
         n++;
         if (every != 0 && n % every == 0) {
             char when[64];
 
             measure(s, data, &gen, sam, r);
+            note_worst(&worst, r);
             snprintf(when, sizeof(when), "after %u batches", n);
             show(when, r);
         }
-        if (h + batch < b->n) {
-            tidy(s, step, t);
+        tidy(s, step, t);
+        if (publish(s, &gen)) {
+            t->passes++;
+            if (every != 0) {
+                measure(s, data, &gen, sam, r);
+                show("after a pass", r);
+            }
         }
     }
     measure(s, data, &gen, sam, r);
     show("after all batches", r);
-    printf("%u batches, written: all %.1f MB, tidying %.1f MB in %llu steps, "
-           "%.2f CPU s, the longest %.2f s\n",
+    show("highest between passes", &worst);
+    printf("%u batches, written: all %.1f MB, tidying %.1f MB in %llu steps "
+           "of %llu passes, %.2f CPU s, the longest %.2f s, %.2f CPU s\n",
            n, (double) (written() - before) / 1e6, (double) t->bytes / 1e6,
-           (unsigned long long) t->steps, t->cpu_s, t->longest_s);
+           (unsigned long long) t->steps, (unsigned long long) t->passes,
+           t->cpu_s, t->longest_s, t->longest_cpu_s);
 }
 
 int
@@ -466,7 +499,7 @@ main(int argc, char **argv)
     struct result before, after, fresh;
     struct tidying t = { 0 };
     uint32_t bulk, total, batch, every;
-    uint64_t step, size[2];
+    uint64_t step, after_bytes, size[2];
     struct exi_live_gen gen;
     char dir[2][1100];
     struct settle *s;
@@ -474,7 +507,7 @@ main(int argc, char **argv)
 
     if (argc < 4) {
         fprintf(stderr, "bench_settled FILE DATA_DIR BULK_BLOCKS [batch "
-                        "[tidy_mb [every]]]\n");
+                        "[tidy_mb [every [after]]]]\n");
         return 2;
     }
     mkdir(argv[2], 0755);
@@ -484,6 +517,7 @@ main(int argc, char **argv)
     batch = argc > 4 ? (uint32_t) atoi(argv[4]) : 10;
     step = (uint64_t) (argc > 5 ? atoi(argv[5]) : 16) << 20;
     every = argc > 6 ? (uint32_t) atoi(argv[6]) : 0;
+    after_bytes = (uint64_t) (argc > 7 ? atoi(argv[7]) : 0) << 20;
     scan(&b, argv[1]);
     total = b.n;
     read_samples(&sam, argv[1]);
@@ -493,7 +527,7 @@ main(int argc, char **argv)
     for (int w = 0; w < WHATS; w++) {
         printf(" %s%s", names[w], w + 1 < WHATS ? "," : "\n");
     }
-    s = load(&b, dir[0], bulk, b.txs);
+    s = load(&b, dir[0], bulk, b.txs, after_bytes);
     if (settle_publish(s, &gen) != EXI_OK) {
         return 1;
     }
@@ -502,7 +536,7 @@ main(int argc, char **argv)
     b.n = total;
     settle_all(s, &b, dir[0], bulk, batch, step, every, &sam, &after, &t);
     settle_close(s);
-    s = load(&b, dir[1], total, b.txs);
+    s = load(&b, dir[1], total, b.txs, 0);
     if (settle_publish(s, &gen) != EXI_OK) {
         return 1;
     }

@@ -3,6 +3,7 @@
  * process in the middle of the one numbered KILLAT (half of a write is done,
  * any other call is not done; with KILLAT_AFTER=1 it is done).  With
  * KILLAT_COUNT=FILE the number so far is kept in that file.  With
+ * KILLAT_FROM=TEXT the count begins when TEXT was written to stderr.  With
  * KILLAT_ERRNO=number it does not die: that call and the KILLAT_TIMES - 1 next
  * ones fail so (a write having written half).
  * t/430-kill-steps.t and t/435-io-errors.t compile and use it.
@@ -12,6 +13,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 static atomic_long calls;
+static atomic_bool begun;
 
 static void *
 next(const char *name)
@@ -62,8 +65,12 @@ static int
 due(void)
 {
     const char *at = getenv("KILLAT");
-    long n = atomic_fetch_add(&calls, 1) + 1;
+    long n;
 
+    if (getenv("KILLAT_FROM") != NULL && !atomic_load(&begun)) {
+        return 0;
+    }
+    n = atomic_fetch_add(&calls, 1) + 1;
     tell(n);
     return at != NULL && n >= atol(at) && n < atol(at) + times();
 }
@@ -87,6 +94,18 @@ static int
 after(void)
 {
     return getenv("KILLAT_AFTER") != NULL;
+}
+
+/* Looks for the text after which steps count. */
+static void
+look(int fd, const void *buf, size_t len)
+{
+    const char *text = getenv("KILLAT_FROM");
+
+    if (fd == 2 && text != NULL
+        && memmem(buf, len, text, strlen(text)) != NULL) {
+        atomic_store(&begun, true);
+    }
 }
 
 static int
@@ -144,6 +163,7 @@ write(int fd, const void *buf, size_t len)
     if (real == NULL) {
         real = next("write");
     }
+    look(fd, buf, len);
     if (is_file(fd) && due()) {
         (void) !real(fd, buf, len / 2);
         if (error()) {

@@ -2,13 +2,17 @@
  * Tidying: the settled layer holds the same facts whatever steps are taken
  * between the batches, readers are right at every generation, and after a pass
  * each bucket has one row.  Random chains in random batches with random steps;
- * heavy scripts, duplicates and what a damaged row does one by one.
+ * heavy scripts and duplicates one by one.  When a pass has ended, what it made
+ * is published, once.
  */
 #include "../lib/tap.h"
 
 #include "../lib/settlecheck.h"
 
+#include <dirent.h>
 #include <pthread.h>
+
+#include "check.h"
 
 static const char *dir;
 static char why[512];
@@ -114,6 +118,22 @@ is_tidy(struct settle *s, const struct cm *m, const char *data)
     return good;
 }
 
+/* The command's full check of the newest generation finds nothing. */
+static bool
+check_passes(const char *data)
+{
+    struct check_opts o = { .data_dir = data, .full = true, .quiet = true };
+    struct check_result r;
+    int rc = check_run(&o, &r);
+    bool good = rc == EXI_OK && r.total == 0 && r.history.n > 0;
+
+    if (!good) {
+        diag("check: %d, %llu findings", rc, (unsigned long long) r.total);
+    }
+    check_result_free(&r);
+    return good;
+}
+
 /* Batches of random sizes with random steps between, sometimes reopened. */
 static void
 random_chain(bool spender)
@@ -148,6 +168,7 @@ random_chain(bool spender)
     tidy_all(s, UINT64_MAX);
     tidy_all(s, UINT64_MAX);
     each(is_tidy(s, &m, data), "end");
+    each(published_right(s, &m, data) && check_passes(data), "check");
     settle_close(s);
     sc_remove(data);
     cm_free(&m);
@@ -209,6 +230,7 @@ heavy_chain(const unsigned *sizes, size_t n)
     tidy_all(s, UINT64_MAX);
     tidy_all(s, UINT64_MAX);
     each(is_tidy(s, &m, data), "end");
+    each(published_right(s, &m, data) && check_passes(data), "check");
     settle_close(s);
     sc_remove(data);
     cm_free(&m);
@@ -305,6 +327,93 @@ test_due(void)
     cm_free(&m);
 }
 
+/* Tables of a generation, or directories in generations/ (number 0). */
+static unsigned
+count_names(const char *data, uint64_t number, const char *suffix)
+{
+    char path[400];
+    unsigned n = 0;
+    struct dirent *e;
+    DIR *d;
+
+    snprintf(path, sizeof(path), "%s/generations", data);
+    if (number != 0) {
+        snprintf(path, sizeof(path), "%s/generations/%010llu/db", data,
+                 (unsigned long long) number);
+    }
+    d = opendir(path);
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        size_t len = strlen(e->d_name), tail = strlen(suffix);
+
+        n += e->d_name[0] != '.' && len > tail
+             && strcmp(e->d_name + len - tail, suffix) == 0;
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return n;
+}
+
+/* Small databases: each sorted run is a table. */
+static void
+test_publish(void)
+{
+    struct cm m = { .scripts = 30, .txs_max = 9 };
+    struct exi_live_gen first, second, third;
+    const char *data = fresh();
+    struct settle *s;
+    bool more;
+
+    cm_grow(&m, 220, rnd());
+    s = open_in(&m, data, true, 1);
+    for (uint32_t h = 0; s != NULL && h < 12; h += 4) {
+        each(sc_settle(s, &m, h, h + 3) == EXI_OK, "settle");
+        settle_close(s);
+        s = open_in(&m, data, true, 1); /* makes a table of the log */
+    }
+    each(settle_publish(s, &first) == EXI_OK, "publish");
+    each_done("three batches, published");
+    ok(count_names(data, first.number, ".ldb") > 1, "several sorted runs");
+    is_int(settle_tidy(s, 1, &more), EXI_OK, "a step");
+    ok(more, "the pass is not over");
+    is_int(settle_publish(s, &second), EXI_OK, "publish");
+    ok(second.number == first.number, "nothing new");
+    tidy_all(s, UINT64_MAX);
+    is_int(settle_publish(s, &second), EXI_OK, "publish after the pass");
+    ok(second.number == first.number + 1 && second.height == first.height,
+       "a new generation of the same height");
+    is_int(count_names(data, second.number, ".ldb"), 1, "one sorted run");
+    ok(published_right(s, &m, data), "it is right");
+    is_int(count_names(data, 0, ""), 1, "the one that it replaces is pruned");
+    ok(check_passes(data), "the full check passes");
+    is_int(settle_publish(s, &third), EXI_OK, "publish again");
+    ok(third.number == second.number, "not twice");
+    tidy_all(s, UINT64_MAX);
+    is_int(settle_publish(s, &third), EXI_OK,
+           "after a step that finds nothing");
+    ok(third.number == second.number, "nothing new");
+    for (uint32_t h = 12; h < 216; h += 4) {
+        each(sc_settle(s, &m, h, h + 3) == EXI_OK, "settle %u", h);
+        each(settle_publish(s, &first) == EXI_OK, "publish");
+        tidy_all(s, UINT64_MAX);
+        each(settle_publish(s, &second) == EXI_OK
+                 && second.number == first.number + 1,
+             "publish after the pass");
+        settle_prune(s, &second, 1);
+    }
+    each_done("51 batches and passes");
+    /* the newest, one at least 100 deep, one that will be */
+    is_int(count_names(data, 0, ""), 3, "kept generations do not pile up");
+    ok(second.number % 2 == 0, "the later one of a height has an even number");
+    for (uint64_t n = 1; n < second.number; n += 2) {
+        each(count_names(data, n, ".ldb") == 0, "%llu", (unsigned long long) n);
+    }
+    each_done("none is kept that a pass has replaced");
+    settle_close(s);
+    sc_remove(data);
+    cm_free(&m);
+}
+
 /* Reads one generation again and again while others are made. */
 struct reading {
     const struct cm *m;
@@ -375,6 +484,7 @@ main(void)
     subtest("duplicates", test_duplicates);
     subtest("when it is due", test_due);
     subtest("readers", test_readers);
+    subtest("publishing", test_publish);
     sc_remove(dir);
     return done_testing();
 }
