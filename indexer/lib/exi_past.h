@@ -43,8 +43,7 @@ struct exi_past_out {
 };
 
 /*
- * exi_past_prevout() of n outputs at once, in the order of the rows (3 times
- * faster from some thousands on); v is in another order then.  EXI_ENOTFOUND:
+ * exi_past_prevout() of n outputs at once, in the order of the rows; v is in another order then.  EXI_ENOTFOUND:
  * one of them was not found.
  */
 int exi_past_prevouts(struct exi_past *p, struct exi_past_out *v,
