@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/exi_coin.h"
 #include "lib/exi_hex.h"
 #include "lib/exi_merkle.h"
 #include "lib/exi_sha256.h"
@@ -398,6 +399,7 @@ build_live(struct sync *s)
     memset(&o, 0, sizeof(o));
     o.data_dir = s->conf->data_dir;
     o.map_bytes = (size_t) s->conf->live_map_mb << 20;
+    o.coin = exi_coin_flags(s->conf->network);
     o.prevout = prevout;
     o.prevout_ctx = s;
     rc = settle_publish(s->settle, &gen);
