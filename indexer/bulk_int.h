@@ -121,7 +121,7 @@ struct bulk_table {
 
 /* Token data of an output. */
 struct bulk_token {
-    size_t out; /* into outs */
+    size_t out;  /* into outs */
     uint32_t at; /* in token_bytes */
     uint32_t len;
 };

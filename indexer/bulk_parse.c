@@ -136,8 +136,8 @@ note_token(struct bulk_unit *u, const uint8_t *data, size_t len)
 }
 
 static int
-parse_outs(struct bulk_unit *u, const struct bulk_key *key,
-           unsigned coin, const struct exi_tx *t, const uint8_t *txid)
+parse_outs(struct bulk_unit *u, const struct bulk_key *key, unsigned coin,
+           const struct exi_tx *t, const uint8_t *txid)
 {
     struct fp_base base = fp_begin(key, txid);
     const uint8_t *p = t->outs;

@@ -545,8 +545,8 @@ bulk_read(struct bulk *b, const struct bulk_source *src, uint32_t to)
  * Begin and end.
  */
 
-static const enum bulk_kind written[] = { BULK_K_HIST, BULK_K_TXID,
-                                          BULK_K_CREATE, BULK_K_SPEND,
+static const enum bulk_kind written[] = { BULK_K_HIST,    BULK_K_TXID,
+                                          BULK_K_CREATE,  BULK_K_SPEND,
                                           BULK_K_SPENDER, BULK_K_OUTPOINT };
 #define NWRITTEN (sizeof(written) / sizeof(written[0]))
 

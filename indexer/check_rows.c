@@ -283,8 +283,9 @@ check_outpoint(struct check_rows *w, const struct check_row *row)
     exi_rd_bytes(&rd, 1);
     num = exi_rd_bytes(&rd, 5);
     index = exi_rd_ovarint(&rd);
-    if (rd.bad || exi_rd_left(&rd) != 0 || !exi_outpoint_len_right(
-            row->vallen, exi_coin_flags(w->c->m.params.network))
+    if (rd.bad || exi_rd_left(&rd) != 0
+        || !exi_outpoint_len_right(row->vallen,
+                                   exi_coin_flags(w->c->m.params.network))
         || exi_be40(num) >= w->c->m.tx_count) {
         check_bad_row(w, CHECK_UNSPENT, row, "malformed");
         return EXI_OK;

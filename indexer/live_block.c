@@ -132,7 +132,7 @@ gather_unknown(struct live *l, const struct exi_tx *tx,
     int rc = live_rows_gather(l, tx, txid);
 
     return rc == EXI_ENOTFOUND || (rc == EXI_OK && l->rows.unconf) ? EXI_EFORMAT
-                                                                    : rc;
+                                                                   : rc;
 }
 
 static int

@@ -287,8 +287,8 @@ settle_batch_token(const struct settle_batch *b, uint32_t out, size_t *len)
 static int
 add_token(struct settle_batch *b, const uint8_t *data, size_t len)
 {
-    int rc =
-        settle_grow(&b->tokens, &b->cap_token, b->ntoken + 1, sizeof(*b->tokens));
+    int rc = settle_grow(&b->tokens, &b->cap_token, b->ntoken + 1,
+                         sizeof(*b->tokens));
 
     if (rc == EXI_OK) {
         rc = settle_grow(&b->token_bytes, &b->cap_token_bytes,

@@ -24,7 +24,7 @@
 #include "lib/exi_tx.h"
 #include "log.h"
 
-#define RETRY_MS 1000
+#define RETRY_MS      1000
 #define DISK_RETRY_MS 10000
 /* While the node's messages tell what is new: between two looks at it all the
  * same; between two turns with nothing to do, and with something put off. */
@@ -355,8 +355,7 @@ disk_trouble(struct sync *s, const char *what, int rc)
 {
     status_set(&s->status, s->live != NULL ? STATE_STALE : STATE_SYNCING,
                "%s: %s; trying again every %d s", what,
-               rc == EXI_ESPACE ? "no space left on the disk"
-                                : "cannot write",
+               rc == EXI_ESPACE ? "no space left on the disk" : "cannot write",
                DISK_RETRY_MS / 1000);
     sync_wait(s, DISK_RETRY_MS, false);
 }
@@ -417,8 +416,7 @@ build_live(struct sync *s)
     }
     blockpos_update(s->blockpos, s->settle);
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
-    rc = live_create(&s->live, &o, &gen, 1,
-                     settle_meta(s->settle)->tx_count);
+    rc = live_create(&s->live, &o, &gen, 1, settle_meta(s->settle)->tx_count);
     if (rc == EXI_OK) {
         rc = follow_tip(s, false);
     }
@@ -600,8 +598,8 @@ static void
 start_notify(struct sync *s)
 {
     char why[512];
-    int rc = notify_start(&s->notify, &s->rpc_opts,
-                          (unsigned) s->conf->poll_ms, why, sizeof(why));
+    int rc = notify_start(&s->notify, &s->rpc_opts, (unsigned) s->conf->poll_ms,
+                          why, sizeof(why));
 
     if (rc != EXI_OK) {
         log_warn("sync", "no tip watcher, polling only: %s", why);

@@ -16,7 +16,7 @@ struct exi_address_kinds {
     const char *network;
     uint8_t p2pkh;
     uint8_t p2sh;
-    uint8_t p2sh2;   /* older version byte, or p2sh again */
+    uint8_t p2sh2;    /* older version byte, or p2sh again */
     const char *hrp;  /* of bech32; NULL: the coin has no such addresses */
     const char *cash; /* prefix of cashaddr, or NULL */
 };

@@ -10,8 +10,8 @@
 #include <string.h>
 
 static const char *const cash[] = {
-    "bitcoincash",          "bitcoincash-testnet",  "bitcoincash-testnet4",
-    "bitcoincash-scalenet", "bitcoincash-chipnet",  "bitcoincash-regtest",
+    "bitcoincash",          "bitcoincash-testnet", "bitcoincash-testnet4",
+    "bitcoincash-scalenet", "bitcoincash-chipnet", "bitcoincash-regtest",
 };
 
 unsigned

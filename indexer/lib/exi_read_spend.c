@@ -24,8 +24,8 @@ exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
     if (rc) {
         return rc;
     }
-    if (exi_outpoint_len_right(
-            vallen, exi_coin_flags(exi_view_params(v)->network))) {
+    if (exi_outpoint_len_right(vallen,
+                               exi_coin_flags(exi_view_params(v)->network))) {
         memcpy(script->b, val, EXI_SKEY_LEN);
     } else {
         rc = EXI_EFORMAT;

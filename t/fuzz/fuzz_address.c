@@ -10,9 +10,17 @@
 #include "exi_address.h"
 
 static const char *const networks[] = {
-    "mainnet", "testnet",  "testnet4",         "signet",
-    "regtest", "litecoin", "litecoin-testnet", "litecoin-regtest",
-    "bitcoincash", "bitcoincash-chipnet", "bitcoincash-regtest",
+    "mainnet",
+    "testnet",
+    "testnet4",
+    "signet",
+    "regtest",
+    "litecoin",
+    "litecoin-testnet",
+    "litecoin-regtest",
+    "bitcoincash",
+    "bitcoincash-chipnet",
+    "bitcoincash-regtest",
 };
 
 #define NETWORKS (sizeof(networks) / sizeof(networks[0]))

@@ -39,10 +39,10 @@ struct cm_tx {
 
 struct cm_out {
     int64_t value_sat; /* with EXI_VALUE_TOKENS if it has a token prefix */
-    int script;   /* number of the script; -1: has no rows */
-    size_t tx;    /* txnum */
-    size_t spent; /* txnum of the spender + 1, or 0 */
-    uint8_t token[8]; /* cm_token_hash() of the token prefix, or zeros */
+    int script;        /* number of the script; -1: has no rows */
+    size_t tx;         /* txnum */
+    size_t spent;      /* txnum of the spender + 1, or 0 */
+    uint8_t token[8];  /* cm_token_hash() of the token prefix, or zeros */
 };
 
 struct cm_block {
@@ -342,8 +342,7 @@ cm_tx(struct cm *m, struct bb *b, const size_t *ins, size_t nins, uint64_t tag,
             flag = EXI_VALUE_TOKENS;
         }
         cm_token_hash(token, out[i].script,
-                      flag ? out[i].scriptlen
-                                 - cm_script(plain, script[i])
+                      flag ? out[i].scriptlen - cm_script(plain, script[i])
                            : 0);
         /* A coinbase is made of its tag alone, so that it can come twice. */
         out[i].value_sat = nins == 0 ? 5000000000 : (int64_t) rnd_bits(40);
@@ -483,8 +482,7 @@ cm_canonical(struct cm *m, struct bb *b)
     for (size_t i = 0; i < m->nouts; i++) {
         m->outs[i].tx = cm_moved(m->outs[i].tx, first, at, n);
         if (m->outs[i].spent != 0) {
-            m->outs[i].spent =
-                1 + cm_moved(m->outs[i].spent - 1, first, at, n);
+            m->outs[i].spent = 1 + cm_moved(m->outs[i].spent - 1, first, at, n);
         }
     }
     memcpy(m->txs + first, txs, n * sizeof(*txs));

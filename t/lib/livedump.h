@@ -249,8 +249,7 @@ lb_token_right(const struct exi_utxo *u)
     size_t len = 0;
 
     return exi_utxo_token(lb_asked, u, data, &len) == EXI_OK
-                   && len == sizeof lb_token
-                   && memcmp(data, lb_token, len) == 0
+                   && len == sizeof lb_token && memcmp(data, lb_token, len) == 0
                ? " tokens as expected"
                : " other tokens";
 }

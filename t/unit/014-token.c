@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#define C "1111111111111111222222222222222233333333333333334444444444444444"
+#define C   "1111111111111111222222222222222233333333333333334444444444444444"
 #define TEN "00112233445566778899"
 
 static const struct {
@@ -96,7 +96,8 @@ static void
 test_strip(void)
 {
     uint8_t script[200];
-    size_t n = script_of(script, "1005" "6a51");
+    size_t n = script_of(script, "1005"
+                                 "6a51");
     struct exi_txout out = { .value_sat = 700,
                              .script = script,
                              .scriptlen = (uint32_t) n };

@@ -45,8 +45,7 @@ static const struct vector vectors[] = {
       "a914e9c3dd0c07aac76179ebc76a6c78d4d67c6c160a87" },
     /* cashaddr: the specification's P2PKH and P2SH, the types of CHIP-2022-02
        that know tokens, 32 bytes, without prefix, upper case, legacy */
-    { "bitcoincash",
-      "bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a",
+    { "bitcoincash", "bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a",
       "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
     { "bitcoincash", "qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a",
       "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
@@ -54,24 +53,24 @@ static const struct vector vectors[] = {
       "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
     { "bitcoincash", "1BpEi6DfDAUFd7GtittLSdBeYJvcoaVggu",
       "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
-    { "bitcoincash",
-      "bitcoincash:ppm2qsznhks23z7629mms6s4cwef74vcwvn0h829pq",
+    { "bitcoincash", "bitcoincash:ppm2qsznhks23z7629mms6s4cwef74vcwvn0h829pq",
       "a91476a04053bda0a88bda5177b86a15c3b29f55987387" },
     { "bitcoincash", "3CWFddi6m4ndiGyKqzYvsFYagqDLPVMTzC",
       "a91476a04053bda0a88bda5177b86a15c3b29f55987387" },
-    { "bitcoincash",
-      "bitcoincash:zpm2qsznhks23z7629mms6s4cwef74vcwvrqekrq9w",
+    { "bitcoincash", "bitcoincash:zpm2qsznhks23z7629mms6s4cwef74vcwvrqekrq9w",
       "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
-    { "bitcoincash",
-      "bitcoincash:rpm2qsznhks23z7629mms6s4cwef74vcwv59yeyr7n",
+    { "bitcoincash", "bitcoincash:rpm2qsznhks23z7629mms6s4cwef74vcwv59yeyr7n",
       "a91476a04053bda0a88bda5177b86a15c3b29f55987387" },
     { "bitcoincash-chipnet",
       "bchtest:pvqqzqsrqszsvpcgpy9qkrqdpc83qygjzv2p29shrqv35xcur50p75dfqqc8x",
-      "aa20000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f87" },
+      "aa20000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f8"
+      "7" },
     { "bitcoincash-testnet4",
       "bchtest:rvqqzqsrqszsvpcgpy9qkrqdpc83qygjzv2p29shrqv35xcur50p7x74pee7d",
-      "aa20000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f87" },
-    { "bitcoincash-regtest", "bchreg:qpm2qsznhks23z7629mms6s4cwef74vcwv6ycwvz78",
+      "aa20000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f8"
+      "7" },
+    { "bitcoincash-regtest",
+      "bchreg:qpm2qsznhks23z7629mms6s4cwef74vcwv6ycwvz78",
       "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
     /* cashaddr: P2PKH of 32 bytes, size and hash differ, unknown type, reserved
        bit, another network's prefix, said or not, mixed case, bech32 */
