@@ -77,6 +77,10 @@ subtest 'reorganisation' => sub {
 subtest 'from nothing' => sub {
     $t->stop_indexer;
     $t->stop_nginx;
+    my $program = $ENV{ELECTRUMX_INDEXER} || $t->build . '/electrumx-indexer';
+    my $conf = $t->indexer_conf('check', %conf, data_dir => $t->data);
+    my $out = `$program check -c $conf 2>&1`;
+    is($?, 0, 'check finds nothing') or diag($out);
     $t->start_indexer(%conf, data_dir => $t->path('again'), settle_batch => 2);
     $t->wait_ready($#chain);
     $t->start_nginx(workers => 1);
