@@ -81,6 +81,8 @@ subtest 'from nothing' => sub {
     my $conf = $t->indexer_conf('check', %conf, data_dir => $t->data);
     my $out = `$program check -c $conf 2>&1`;
     is($?, 0, 'check finds nothing') or diag($out);
+    $out = `$program check --full -c $conf 2>&1`;
+    is($?, 0, 'nor does all of it') or diag($out);
     $t->start_indexer(%conf, data_dir => $t->path('again'), settle_batch => 2);
     $t->wait_ready($#chain);
     $t->start_nginx(workers => 1);
