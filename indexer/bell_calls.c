@@ -221,6 +221,26 @@ bell_testmempoolaccept(struct bell_ask *a)
     return bell_pass(a, "testmempoolaccept", json_pack("[O]", list));
 }
 
+/* The same of a node that knows no targets (Bitcoin Cash Node). */
+static int
+bell_ask_plain_fee(struct bell_ask *a, struct bell_fee *fee)
+{
+    json_t *v = NULL;
+    int rc = rpc_call(a->rpc, "estimatefee", json_array(), &v);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    if (json_is_number(v) && json_number_value(v) > 0) {
+        fee->len = rpc_json_real(fee->text, json_number_value(v));
+    } else {
+        memcpy(fee->text, "-1", 3);
+        fee->len = 2;
+    }
+    json_decref(v);
+    return EXI_OK;
+}
+
 /* The estimate as text in fee, -1 if the node has none. */
 static int
 bell_ask_fee(struct bell_ask *a, const char *mode, struct bell_fee *fee)
@@ -234,6 +254,9 @@ bell_ask_fee(struct bell_ask *a, const char *mode, struct bell_fee *fee)
         json_array_append_new(params, json_string(mode));
     }
     rc = rpc_call(a->rpc, "estimatesmartfee", params, &v);
+    if (rc == EXI_ENODE && rpc_error(a->rpc)->code == NODE_NO_METHOD) {
+        return bell_ask_plain_fee(a, fee);
+    }
     if (rc != EXI_OK) {
         return rc;
     }

@@ -456,6 +456,7 @@ bulk_open(struct bulk **out, struct settle *s, const struct bulk_opts *o)
     }
     b->settle = s;
     b->params = s->params;
+    b->coin = s->coin;
     set_opts(b, o);
     pthread_mutex_init(&b->lock, NULL);
     pthread_mutex_init(&b->flat_lock, NULL);

@@ -67,6 +67,7 @@ enum bulk_kind {
 #define BULK_TXID_LEN     12
 #define BULK_SPEND_LEN    15
 #define BULK_OUTPOINT_LEN 22
+#define BULK_PIECE_LEN    23 /* instead, of a coin with tokens */
 #define BULK_SPENDER_LEN  13
 #define BULK_REC_MAX      40
 
@@ -118,6 +119,13 @@ struct bulk_table {
     uint64_t count;
 };
 
+/* Token data of an output. */
+struct bulk_token {
+    size_t out;  /* into outs */
+    uint32_t at; /* in token_bytes */
+    uint32_t len;
+};
+
 /* What a block gives. */
 struct bulk_unit {
     struct bulk_unit *next; /* in the list of free ones */
@@ -132,10 +140,12 @@ struct bulk_unit {
     uint32_t *nout; /* outputs with rows */
     struct bulk_spend *ins;
     struct bulk_coin *outs; /* where: index only */
-    size_t nins, nouts;
+    struct bulk_token *tokens;
+    uint8_t *token_bytes;
+    size_t nins, nouts, ntokens, ntoken_bytes;
     struct exi_hash *leaves; /* scratch */
     size_t cap_tx, cap_offsets, cap_nin, cap_nout, cap_ins, cap_outs,
-        cap_leaves;
+        cap_leaves, cap_tokens, cap_token_bytes;
 };
 
 /* A piece of the phases txids and rows. */
@@ -178,6 +188,7 @@ struct bulk {
     struct settle *settle;
     struct bulk_opts o;
     struct exi_params params;
+    unsigned coin; /* exi_coin.h */
     unsigned threads;
     char dir[FS_PATH_MAX]; /* settled/<epoch>/bulk */
     struct bulk_state st;
@@ -298,6 +309,9 @@ int bulk_put_spend(struct bulk_out *o, const struct bulk_spend *in,
 int bulk_put_utxo(struct bulk_out *o, const struct bulk_coin *c) EXI_MUST_CHECK;
 int bulk_put_outpoint(struct bulk_out *o, const struct bulk *b,
                       const struct bulk_coin *c) EXI_MUST_CHECK;
+/* Token data of the output at `where`. */
+int bulk_put_token(struct bulk_out *o, const struct bulk *b, uint64_t where,
+                   const uint8_t *data, size_t len) EXI_MUST_CHECK;
 int bulk_put_spender(struct bulk_out *o, const struct bulk *b,
                      const struct bulk_coin *c, uint64_t spent) EXI_MUST_CHECK;
 
@@ -305,9 +319,11 @@ int bulk_put_spender(struct bulk_out *o, const struct bulk *b,
 
 void bulk_unit_free(struct bulk_unit *u);
 size_t bulk_unit_bytes(const struct bulk_unit *u);
-/* EXI_EFORMAT: not a valid block; EXI_ELIMIT; EXI_ENOMEM. */
-int bulk_parse(struct bulk_unit *u, const struct bulk_key *key, uint32_t height,
-               const uint8_t *raw, size_t rawlen) EXI_MUST_CHECK;
+/* coin: flags of exi_coin.h.  EXI_EFORMAT: not a valid block; EXI_ELIMIT;
+ * EXI_ENOMEM. */
+int bulk_parse(struct bulk_unit *u, const struct bulk_key *key, unsigned coin,
+               uint32_t height, const uint8_t *raw,
+               size_t rawlen) EXI_MUST_CHECK;
 
 /* bulk_table.c */
 
@@ -409,7 +425,7 @@ struct bulk_maker {
     struct bulk *b;
     struct bulk_sorter sorter;
     struct settle_load *load[3]; /* HIST: H, G, U; else the first */
-    struct settle_buf row, list;
+    struct settle_buf row, list; /* row: also an O row under way */
     uint64_t *txnums;
     size_t cap_txnums;
     struct bulk_counts counts; /* of the task */

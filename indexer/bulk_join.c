@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exi_coin.h"
 #include "log.h"
 
 #define ROUNDS  8 /* at least, unless there are few partitions */
@@ -214,18 +215,24 @@ enter_all(struct joiner *j)
 
 /*
  * The output that an input of transaction `spent` means: of several, the
- * latest before it.
+ * latest before it; in canonical order, if there is none, one behind it, which
+ * is of the same block then.
  */
 static struct bulk_coin *
 find(const struct joiner *j, uint64_t fp, uint16_t fp2, uint64_t spent)
 {
-    struct bulk_coin *best = NULL, *c;
+    struct bulk_coin *best = NULL, *behind = NULL, *c;
 
     for (size_t i = slot_of(j, fp); j->slots[i] != 0;
          i = (i + 1) & (j->nslots - 1)) {
         c = &j->coins[j->slots[i] - 1];
-        if (c->fp != fp || c->fp2 != fp2
-            || c->where >> BULK_INDEX_BITS >= spent) {
+        if (c->fp != fp || c->fp2 != fp2) {
+            continue;
+        }
+        if (c->where >> BULK_INDEX_BITS >= spent) {
+            if (behind == NULL || c->where < behind->where) {
+                behind = c;
+            }
             continue;
         }
         if (!j->twice) {
@@ -235,7 +242,7 @@ find(const struct joiner *j, uint64_t fp, uint16_t fp2, uint64_t spent)
             best = c;
         }
     }
-    return best;
+    return best == NULL && j->b->coin & EXI_COIN_CTOR ? behind : best;
 }
 
 /* Looks ahead in the inputs of the buffer: slot, then output. */

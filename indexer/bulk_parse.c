@@ -15,6 +15,7 @@
 #include "lib/exi_merkle.h"
 #include "lib/exi_script.h"
 #include "lib/exi_sha256.h"
+#include "lib/exi_token.h"
 #include "lib/exi_tx.h"
 
 /* What is shared by all outputs of a transaction. */
@@ -56,6 +57,8 @@ bulk_unit_free(struct bulk_unit *u)
         free(u->nout);
         free(u->ins);
         free(u->outs);
+        free(u->tokens);
+        free(u->token_bytes);
         free(u->leaves);
         free(u);
     }
@@ -66,7 +69,8 @@ bulk_unit_bytes(const struct bulk_unit *u)
 {
     return u->cap_tx * sizeof(*u->txids) + u->cap_leaves * sizeof(*u->leaves)
            + (u->cap_offsets + u->cap_nin + u->cap_nout) * 4
-           + u->cap_ins * sizeof(*u->ins) + u->cap_outs * sizeof(*u->outs);
+           + u->cap_ins * sizeof(*u->ins) + u->cap_outs * sizeof(*u->outs)
+           + u->cap_tokens * sizeof(*u->tokens) + u->cap_token_bytes;
 }
 
 /* Room for n transactions. */
@@ -109,14 +113,37 @@ parse_ins(struct bulk_unit *u, const struct bulk_key *key,
     return EXI_OK;
 }
 
+/* Notes token data of the output that is next in u->outs. */
 static int
-parse_outs(struct bulk_unit *u, const struct bulk_key *key,
+note_token(struct bulk_unit *u, const uint8_t *data, size_t len)
+{
+    int rc = settle_grow(&u->tokens, &u->cap_tokens, u->ntokens + 1,
+                         sizeof(*u->tokens));
+
+    if (rc == EXI_OK) {
+        rc = settle_grow(&u->token_bytes, &u->cap_token_bytes,
+                         u->ntoken_bytes + len, 1);
+    }
+    if (rc == EXI_OK) {
+        u->tokens[u->ntokens++] =
+            (struct bulk_token){ .out = u->nouts,
+                                 .at = (uint32_t) u->ntoken_bytes,
+                                 .len = (uint32_t) len };
+        memcpy(u->token_bytes + u->ntoken_bytes, data, len);
+        u->ntoken_bytes += len;
+    }
+    return rc;
+}
+
+static int
+parse_outs(struct bulk_unit *u, const struct bulk_key *key, unsigned coin,
            const struct exi_tx *t, const uint8_t *txid)
 {
     struct fp_base base = fp_begin(key, txid);
     const uint8_t *p = t->outs;
     struct exi_txout x;
     struct exi_shash h;
+    size_t token;
     int rc = settle_grow(&u->outs, &u->cap_outs, u->nouts + t->nout,
                          sizeof(*u->outs));
 
@@ -126,10 +153,11 @@ parse_outs(struct bulk_unit *u, const struct bulk_key *key,
     if (rc != EXI_OK) {
         return rc;
     }
-    for (uint32_t i = 0; i < t->nout; i++) {
+    for (uint32_t i = 0; rc == EXI_OK && i < t->nout; i++) {
         struct bulk_coin *c = &u->outs[u->nouts];
 
         p = exi_txout_next(&x, p);
+        token = exi_token_strip(&x, coin);
         if (exi_script_unspendable(x.script, x.scriptlen)) {
             continue;
         }
@@ -138,14 +166,17 @@ parse_outs(struct bulk_unit *u, const struct bulk_key *key,
         c->s = exi_skey(&h);
         c->where = i;
         c->value_sat = x.value_sat;
+        if (token > 0) {
+            rc = note_token(u, x.script - token, token);
+        }
         u->nouts++;
     }
-    return EXI_OK;
+    return rc;
 }
 
 /* Transaction number i of the block. */
 static int
-parse_tx(struct bulk_unit *u, const struct bulk_key *key,
+parse_tx(struct bulk_unit *u, const struct bulk_key *key, unsigned coin,
          const struct exi_tx *t, const uint8_t *raw, uint32_t i)
 {
     size_t nins = u->nins, nouts = u->nouts;
@@ -163,7 +194,7 @@ parse_tx(struct bulk_unit *u, const struct bulk_key *key,
     }
     /* Outputs of the genesis block have no rows. */
     if (rc == EXI_OK && u->height != 0) {
-        rc = parse_outs(u, key, t, txid.b);
+        rc = parse_outs(u, key, coin, t, txid.b);
     }
     u->nin[i] = (uint32_t) (u->nins - nins);
     u->nout[i] = (uint32_t) (u->nouts - nouts);
@@ -205,8 +236,8 @@ last_twice(const struct bulk_unit *u)
 }
 
 int
-bulk_parse(struct bulk_unit *u, const struct bulk_key *key, uint32_t height,
-           const uint8_t *raw, size_t rawlen)
+bulk_parse(struct bulk_unit *u, const struct bulk_key *key, unsigned coin,
+           uint32_t height, const uint8_t *raw, size_t rawlen)
 {
     struct exi_block bl;
     struct exi_tx t;
@@ -218,11 +249,11 @@ bulk_parse(struct bulk_unit *u, const struct bulk_key *key, uint32_t height,
     u->height = height;
     u->ntx = bl.ntx;
     u->size = bl.size;
-    u->nins = u->nouts = 0;
+    u->nins = u->nouts = u->ntokens = u->ntoken_bytes = 0;
     memcpy(u->header, raw, EXI_HEADER_LEN);
     exi_sha256d(u->hash.b, raw, EXI_HEADER_LEN);
     for (uint32_t i = 0; (rc = exi_block_next(&bl, &t)) == 1; i++) {
-        rc = parse_tx(u, key, &t, raw, i);
+        rc = parse_tx(u, key, coin, &t, raw, i);
         if (rc != EXI_OK) {
             return rc;
         }

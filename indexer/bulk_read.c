@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exi_coin.h"
 #include "lib/exi_merkle.h"
 #include "log.h"
 
@@ -127,31 +128,90 @@ prefetch_first(const struct bulk *b, const struct bulk_unit *u)
     }
 }
 
+/* Inputs of transaction number i, from number *in on. */
+static inline int
+add_ins(struct bulk *b, const struct bulk_unit *u, uint32_t i, size_t *in)
+{
+    size_t k = *in, end = k + u->nin[i];
+    int rc = EXI_OK;
+
+    for (; rc == EXI_OK && k < end; k++) {
+        if (k + AHEAD < u->nins) {
+            bulk_table_prefetch(&b->table, u->ins[k + AHEAD].fp);
+        }
+        rc = take_input(b, &u->ins[k], b->st.txs + i);
+    }
+    *in = k;
+    return rc;
+}
+
+/* Its outputs, from number *out on, and its txid. */
+static inline int
+add_outs(struct bulk *b, const struct bulk_unit *u, uint32_t i, size_t *out)
+{
+    uint64_t txnum = b->st.txs + i;
+    size_t k = *out, end = k + u->nout[i];
+    int rc = EXI_OK;
+
+    for (; rc == EXI_OK && k < end; k++) {
+        if (k + AHEAD < u->nouts) {
+            bulk_table_prefetch(&b->table, u->outs[k + AHEAD].fp);
+        }
+        u->outs[k].where |= BULK_WHERE(txnum, 0);
+        rc = put_coin(b, &u->outs[k]);
+    }
+    *out = k;
+    return rc == EXI_OK
+               ? bulk_put_txid(&b->out[BULK_K_TXID], &u->txids[i], txnum)
+               : rc;
+}
+
+/* A block in canonical order: outputs first, inputs may be before them. */
+static int
+add_txs_any_order(struct bulk *b, struct bulk_unit *u)
+{
+    size_t in = 0, out = 0;
+    int rc = EXI_OK;
+
+    for (uint32_t i = 0; rc == EXI_OK && i < u->ntx; i++) {
+        rc = add_outs(b, u, i, &out);
+    }
+    for (uint32_t i = 0; rc == EXI_OK && i < u->ntx; i++) {
+        rc = add_ins(b, u, i, &in);
+    }
+    return rc;
+}
+
+/* Token data of the block's outputs, whose places are known now. */
+static int
+add_tokens(struct bulk *b, const struct bulk_unit *u)
+{
+    int rc = EXI_OK;
+
+    for (size_t i = 0; rc == EXI_OK && i < u->ntokens; i++) {
+        const struct bulk_token *t = &u->tokens[i];
+
+        rc = bulk_put_token(&b->out[BULK_K_OUTPOINT], b, u->outs[t->out].where,
+                            u->token_bytes + t->at, t->len);
+    }
+    return rc;
+}
+
 static int
 add_txs(struct bulk *b, struct bulk_unit *u)
 {
-    size_t in = 0, out = 0, end;
+    size_t in = 0, out = 0;
     int rc = EXI_OK;
 
     prefetch_first(b, u);
+    if (b->coin & EXI_COIN_CTOR) {
+        rc = add_txs_any_order(b, u);
+        return rc == EXI_OK ? add_tokens(b, u) : rc;
+    }
     for (uint32_t i = 0; rc == EXI_OK && i < u->ntx; i++) {
-        uint64_t txnum = b->st.txs + i;
-
-        for (end = in + u->nin[i]; rc == EXI_OK && in < end; in++) {
-            if (in + AHEAD < u->nins) {
-                bulk_table_prefetch(&b->table, u->ins[in + AHEAD].fp);
-            }
-            rc = take_input(b, &u->ins[in], txnum);
-        }
-        for (end = out + u->nout[i]; rc == EXI_OK && out < end; out++) {
-            if (out + AHEAD < u->nouts) {
-                bulk_table_prefetch(&b->table, u->outs[out + AHEAD].fp);
-            }
-            u->outs[out].where |= BULK_WHERE(txnum, 0);
-            rc = put_coin(b, &u->outs[out]);
-        }
+        rc = add_ins(b, u, i, &in);
         if (rc == EXI_OK) {
-            rc = bulk_put_txid(&b->out[BULK_K_TXID], &u->txids[i], txnum);
+            rc = add_outs(b, u, i, &out);
         }
     }
     return rc;
@@ -351,7 +411,8 @@ static int
 parse(const struct reader *r, struct bulk_unit *u,
       const struct source_block *blk)
 {
-    int rc = bulk_parse(u, &r->b->st.key, blk->height, blk->raw, blk->rawlen);
+    int rc = bulk_parse(u, &r->b->st.key, r->b->coin, blk->height, blk->raw,
+                        blk->rawlen);
 
     return rc == EXI_OK
                    && memcmp(u->hash.b, blk->hash.b, sizeof(blk->hash.b)) != 0
@@ -484,10 +545,18 @@ bulk_read(struct bulk *b, const struct bulk_source *src, uint32_t to)
  * Begin and end.
  */
 
-static const enum bulk_kind written[] = { BULK_K_HIST, BULK_K_TXID,
-                                          BULK_K_CREATE, BULK_K_SPEND,
-                                          BULK_K_SPENDER };
+static const enum bulk_kind written[] = { BULK_K_HIST,    BULK_K_TXID,
+                                          BULK_K_CREATE,  BULK_K_SPEND,
+                                          BULK_K_SPENDER, BULK_K_OUTPOINT };
 #define NWRITTEN (sizeof(written) / sizeof(written[0]))
+
+/* Does phase read write that kind?  (OUTPOINT: token data) */
+static bool
+is_written(const struct bulk *b, enum bulk_kind kind)
+{
+    return (kind != BULK_K_SPENDER || b->params.spender)
+           && (kind != BULK_K_OUTPOINT || b->coin & EXI_COIN_TOKENS);
+}
 
 /* Size of a partition's buffer, so that all of them take `bytes`. */
 static uint32_t
@@ -496,7 +565,9 @@ out_size(const struct bulk *b, size_t bytes)
     size_t parts = 0;
 
     for (size_t i = 0; i < NWRITTEN; i++) {
-        parts += (size_t) 1 << b->st.bits[written[i]];
+        if (written[i] != BULK_K_OUTPOINT || is_written(b, written[i])) {
+            parts += (size_t) 1 << b->st.bits[written[i]];
+        }
     }
     bytes /= parts;
     return (uint32_t) (bytes > OUT_MAX   ? OUT_MAX
@@ -511,7 +582,7 @@ bulk_read_begin(struct bulk *b)
     int rc = bulk_table_init(&b->table, b->o.memory / 2);
 
     for (size_t i = 0; rc == EXI_OK && i < NWRITTEN; i++) {
-        if (written[i] != BULK_K_SPENDER || b->params.spender) {
+        if (is_written(b, written[i])) {
             rc = bulk_out_init(&b->out[written[i]], &b->temp[written[i]], size);
         }
     }

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/exi_coin.h"
 #include "log.h"
 
 #define CHUNK      0
@@ -170,7 +171,8 @@ txid_task(struct bulk_maker *m, uint32_t part)
 }
 
 /*
- * O.  a: BULK_WHERE, b and c: script key.
+ * O.  a: BULK_WHERE, b: piece (0: the script key, others: token data), c and d:
+ * its 14 bytes.  Pieces without a script key are of a spent output.
  */
 
 static size_t
@@ -180,33 +182,78 @@ decode_outpoint(const uint8_t *p, uint32_t part, unsigned bits,
     (void) part;
     (void) bits;
     r->a = exi_be64(p);
-    r->b = exi_be64(p + 8);
-    r->c = (uint64_t) exi_be32(p + 16) << 16 | (uint64_t) p[20] << 8 | p[21];
-    r->d = 0;
+    r->b = 0;
+    r->c = exi_be64(p + 8);
+    r->d = (uint64_t) exi_be32(p + 16) << 16 | (uint64_t) p[20] << 8 | p[21];
     return BULK_OUTPOINT_LEN;
+}
+
+static size_t
+decode_piece(const uint8_t *p, uint32_t part, unsigned bits, struct bulk_rec *r)
+{
+    decode_outpoint(p, part, bits, r);
+    r->b = p[BULK_OUTPOINT_LEN];
+    return BULK_PIECE_LEN;
+}
+
+/* Appends a piece to the row under way. */
+static int
+add_piece(struct bulk_maker *m, const struct bulk_rec *r)
+{
+    uint8_t s[EXI_SKEY_LEN], *p;
+    size_t from = r->b == 0 ? 0 : 1, n = sizeof(s);
+
+    exi_put_be64(s, r->c);
+    exi_put_be32(s + 8, (uint32_t) (r->d >> 16));
+    s[12] = (uint8_t) (r->d >> 8);
+    s[13] = (uint8_t) r->d;
+    if (from == 1) {
+        n = s[0];
+        if (n >= sizeof(s)) {
+            return EXI_EFORMAT;
+        }
+    }
+    p = settle_buf_add(&m->row, n);
+    if (p == NULL) {
+        return EXI_ENOMEM;
+    }
+    memcpy(p, s + from, n);
+    return EXI_OK;
+}
+
+/* The n records of one output. */
+static int
+outpoint_row(struct bulk_maker *m, const struct bulk_rec *r, size_t n)
+{
+    uint64_t txnum = r->a >> BULK_INDEX_BITS;
+    struct exi_key k;
+    int rc = EXI_OK;
+
+    if (r->b != 0 || (m->b->st.ndead != 0 && bulk_dead(m->b, txnum))) {
+        return EXI_OK;
+    }
+    m->row.len = 0;
+    for (size_t i = 0; rc == EXI_OK && i < n; i++) {
+        rc = add_piece(m, &r[i]);
+    }
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    exi_key_outpoint(&k, txnum,
+                     (uint32_t) r->a & ((1u << BULK_INDEX_BITS) - 1));
+    return settle_load_add(m->load[0], k.b, k.len, m->row.p, m->row.len);
 }
 
 static int
 outpoint_sorted(void *ctx, struct bulk_rec *r, size_t n)
 {
     struct bulk_maker *m = ctx;
-    struct exi_key k;
-    uint8_t s[EXI_SKEY_LEN];
     int rc = EXI_OK;
 
-    for (size_t i = 0; rc == EXI_OK && i < n; i++) {
-        uint64_t txnum = r[i].a >> BULK_INDEX_BITS;
-
-        if (m->b->st.ndead != 0 && bulk_dead(m->b, txnum)) {
-            continue;
+    for (size_t i = 0, k; rc == EXI_OK && i < n; i = k) {
+        for (k = i + 1; k < n && r[k].a == r[i].a; k++) {
         }
-        exi_key_outpoint(&k, txnum,
-                         (uint32_t) r[i].a & ((1u << BULK_INDEX_BITS) - 1));
-        exi_put_be64(s, r[i].b);
-        exi_put_be32(s + 8, (uint32_t) (r[i].c >> 16));
-        s[12] = (uint8_t) (r[i].c >> 8);
-        s[13] = (uint8_t) r[i].c;
-        rc = settle_load_add(m->load[0], k.b, k.len, s, sizeof(s));
+        rc = outpoint_row(m, r + i, k - i);
     }
     return rc;
 }
@@ -282,7 +329,10 @@ txnum_task(struct bulk_maker *m, enum bulk_kind kind, uint32_t part)
     unsigned width = m->b->st.span + BULK_INDEX_BITS;
     bool o = kind == BULK_K_OUTPOINT;
     struct bulk_sort_job j = { .t = { &m->b->temp[kind], NULL },
-                               .decode = { o ? decode_outpoint : decode_spender,
+                               .decode = { !o ? decode_spender
+                                           : m->b->coin & EXI_COIN_TOKENS
+                                               ? decode_piece
+                                               : decode_outpoint,
                                            NULL },
                                .part = part,
                                .low = (uint64_t) part << width,

@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/exi_coin.h"
+
 static const char kind_letters[BULK_KINDS + 1] = "hutcsop";
 
 static int
@@ -238,6 +240,12 @@ bulk_put_hist(struct bulk_out *o, const struct bulk_coin *c, uint64_t spent)
     if (p == NULL) {
         return o->rc;
     }
+    if (spent != 0 && spent < txnum) { /* canonical order: the two are equals */
+        uint64_t swap = spent;
+
+        spent = txnum;
+        txnum = swap;
+    }
     memcpy(p, c->s.b + 1, EXI_SKEY_LEN - 1);
     exi_put_be40(p + 13, txnum);
     o->fill[part] +=
@@ -312,20 +320,51 @@ bulk_put_utxo(struct bulk_out *o, const struct bulk_coin *c)
     return EXI_OK;
 }
 
-int
-bulk_put_outpoint(struct bulk_out *o, const struct bulk *b,
-                  const struct bulk_coin *c)
+/* A record of 14 bytes about the output at `where`; piece: only of a coin with
+ * tokens. */
+static int
+put_piece(struct bulk_out *o, const struct bulk *b, uint64_t where,
+          const uint8_t *data, uint8_t piece)
 {
-    uint32_t part = bulk_part_tx(b, c->where >> BULK_INDEX_BITS);
+    uint32_t part = bulk_part_tx(b, where >> BULK_INDEX_BITS);
     uint8_t *p = bulk_out_room(o, part);
 
     if (p == NULL) {
         return o->rc;
     }
-    exi_put_be64(p, c->where);
-    memcpy(p + 8, c->s.b, EXI_SKEY_LEN);
-    o->fill[part] += BULK_OUTPOINT_LEN;
+    exi_put_be64(p, where);
+    memcpy(p + 8, data, EXI_SKEY_LEN);
+    p[BULK_OUTPOINT_LEN] = piece; /* there is room, BULK_REC_MAX */
+    o->fill[part] +=
+        b->coin & EXI_COIN_TOKENS ? BULK_PIECE_LEN : BULK_OUTPOINT_LEN;
     return EXI_OK;
+}
+
+int
+bulk_put_outpoint(struct bulk_out *o, const struct bulk *b,
+                  const struct bulk_coin *c)
+{
+    return put_piece(o, b, c->where, c->s.b, 0);
+}
+
+int
+bulk_put_token(struct bulk_out *o, const struct bulk *b, uint64_t where,
+               const uint8_t *data, size_t len)
+{
+    uint8_t buf[EXI_SKEY_LEN];
+    uint8_t piece = 1;
+    int rc = EXI_OK;
+
+    for (size_t at = 0; rc == EXI_OK && at < len; piece++) {
+        size_t n = len - at < sizeof(buf) - 1 ? len - at : sizeof(buf) - 1;
+
+        memset(buf, 0, sizeof(buf));
+        buf[0] = (uint8_t) n;
+        memcpy(buf + 1, data + at, n);
+        rc = put_piece(o, b, where, buf, piece);
+        at += n;
+    }
+    return rc;
 }
 
 int

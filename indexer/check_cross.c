@@ -9,8 +9,22 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "lib/exi_coin.h"
+#include "lib/exi_token.h"
+
 /* Look-ups of the fast level's sample. */
 #define SAMPLE 1000
+
+/* Is it the value of an `O` row of that script? */
+static bool
+same_script(const struct check_rows *w, const uint8_t *val, size_t len,
+            const uint8_t *skey)
+{
+    unsigned coin = exi_coin_flags(w->c->m.params.network);
+
+    return exi_outpoint_len_right(len, coin)
+           && memcmp(val, skey, EXI_SKEY_LEN) == 0;
+}
 
 /* Whether a later transaction has the same txid and an entry. */
 static int
@@ -153,8 +167,7 @@ find_wrong_outputs(struct check_rows *w)
             } else if (rc != EXI_OK) {
                 return rc;
             } else {
-                if (len != EXI_SKEY_LEN
-                    || memcmp(val, r.key + 1, EXI_SKEY_LEN) != 0) {
+                if (!same_script(w, val, len, r.key + 1)) {
                     check_bad_row(w, CHECK_UNSPENT, &r,
                                   "its O row has another script");
                 }
@@ -252,7 +265,7 @@ sample_utxo(struct check_rows *w)
         return EXI_OK;
     }
     if (rc == EXI_OK) {
-        if (len != EXI_SKEY_LEN || memcmp(val, r.key + 1, len) != 0) {
+        if (!same_script(w, val, len, r.key + 1)) {
             check_bad_row(w, CHECK_UNSPENT, &r, "its O row has another script");
         }
         exi_rodb_val_free(holder);

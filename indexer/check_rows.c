@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exi_coin.h"
+#include "lib/exi_token.h"
+
 /* Rows between two looks at the clock. */
 #define STEP_ROWS 4096
 
@@ -280,7 +283,9 @@ check_outpoint(struct check_rows *w, const struct check_row *row)
     exi_rd_bytes(&rd, 1);
     num = exi_rd_bytes(&rd, 5);
     index = exi_rd_ovarint(&rd);
-    if (rd.bad || exi_rd_left(&rd) != 0 || row->vallen != EXI_SKEY_LEN
+    if (rd.bad || exi_rd_left(&rd) != 0
+        || !exi_outpoint_len_right(row->vallen,
+                                   exi_coin_flags(w->c->m.params.network))
         || exi_be40(num) >= w->c->m.tx_count) {
         check_bad_row(w, CHECK_UNSPENT, row, "malformed");
         return EXI_OK;

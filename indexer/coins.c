@@ -1,8 +1,10 @@
 /*
  * The coin table.  Genesis hashes and magics are those that bitcoind 29 and
  * litecoind 0.21 report (t/unit/051-coins.c checks the genesis hashes against
- * the headers).  How addresses begin is lib/exi_address.c's, which both
- * programs need.
+ * the headers), and those of Bitcoin Cash Node's chain parameters: its block
+ * files have a magic of their own ("disk magic"), not that of its messages.
+ * How addresses begin is lib/exi_address.c's, other traits are lib/exi_coin.c's,
+ * which both programs need.
  */
 #include "coins.h"
 
@@ -76,6 +78,54 @@ static const struct coin coins[] = {
       .genesis = "530827f38f93b43ed12af0b3ad25a288"
                  "dc02ed74d6d7857862df51fc56c416f9",
       .rpc_port = 19443,
+      .magic = MAGIC(0xfa, 0xbf, 0xb5, 0xda),
+      .tcp_port = 51001,
+      .ssl_port = 51002 },
+    { .network = "bitcoincash",
+      .chain = "main",
+      .genesis = "000000000019d6689c085ae165831e93"
+                 "4ff763ae46a2a6c172b3f1b60a8ce26f",
+      .rpc_port = 8332,
+      .magic = MAGIC(0xf9, 0xbe, 0xb4, 0xd9),
+      .tcp_port = 50001,
+      .ssl_port = 50002 },
+    { .network = "bitcoincash-testnet",
+      .chain = "test",
+      .genesis = "000000000933ea01ad0ee984209779ba"
+                 "aec3ced90fa3f408719526f8d77f4943",
+      .rpc_port = 18332,
+      .magic = MAGIC(0x0b, 0x11, 0x09, 0x07),
+      .tcp_port = 60001,
+      .ssl_port = 60002 },
+    { .network = "bitcoincash-testnet4",
+      .chain = "test4",
+      .genesis = "000000001dd410c49a788668ce267517"
+                 "18cc797474d3152a5fc073dd44fd9f7b",
+      .rpc_port = 28332,
+      .magic = MAGIC(0xcd, 0x22, 0xa7, 0x92),
+      .tcp_port = 62001,
+      .ssl_port = 62002 },
+    { .network = "bitcoincash-scalenet",
+      .chain = "scale",
+      .genesis = "00000000e6453dc2dfe1ffa19023f860"
+                 "02eb11dbb8e87d0291a4599f0430be52",
+      .rpc_port = 38332,
+      .magic = MAGIC(0xba, 0xc2, 0x2d, 0xc4),
+      .tcp_port = 63001,
+      .ssl_port = 63002 },
+    { .network = "bitcoincash-chipnet",
+      .chain = "chip",
+      .genesis = "000000001dd410c49a788668ce267517"
+                 "18cc797474d3152a5fc073dd44fd9f7b",
+      .rpc_port = 48332,
+      .magic = MAGIC(0xcd, 0x22, 0xa7, 0x92),
+      .tcp_port = 64001,
+      .ssl_port = 64002 },
+    { .network = "bitcoincash-regtest",
+      .chain = "regtest",
+      .genesis = "0f9188f13cb7b2c71f2a335e3a4fc328"
+                 "bf5beb436012afca590b1a11466e2206",
+      .rpc_port = 18443,
       .magic = MAGIC(0xfa, 0xbf, 0xb5, 0xda),
       .tcp_port = 51001,
       .ssl_port = 51002 },

@@ -12,11 +12,12 @@
 
 struct coin {
     const char *network; /* setting: mainnet testnet testnet4 signet regtest
-                            litecoin litecoin-testnet litecoin-regtest */
+                            litecoin litecoin-testnet litecoin-regtest
+                            bitcoincash bitcoincash-testnet ... */
     const char *chain;   /* getblockchaininfo "chain": main test regtest ... */
     const char *genesis; /* block hash, display order */
     uint16_t rpc_port;
-    uint32_t magic;              /* message start, LE as in block files */
+    uint32_t magic;              /* start of a block in block files, LE */
     uint16_t tcp_port, ssl_port; /* Electrum defaults */
     bool allow_custom_genesis;   /* signet: custom ones differ by magic only */
 };

@@ -203,7 +203,7 @@ static int
 conf_set_network(struct conf_reader *rd, const struct conf_row *row,
                  const char *value)
 {
-    char names[256] = "";
+    char names[512] = "";
     const struct coin *coin;
 
     if (coin_find(value) != NULL) {

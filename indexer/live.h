@@ -23,6 +23,7 @@ typedef int (*live_prevout_pt)(void *ctx, const struct exi_txid *txid,
 struct live_opts {
     const char *data_dir;
     size_t map_bytes; /* LMDB map size: address space, not memory */
+    unsigned coin;    /* flags of exi_coin.h */
     live_prevout_pt prevout;
     void *prevout_ctx;
 };

@@ -3,11 +3,16 @@
  *
  * A transaction's rows do not say where it stands, so a block made of known
  * mempool transactions rewrites one record for each.
+ *
+ * Where blocks may be in canonical order (EXI_COIN_CTOR) a block is gone over
+ * twice: first each transaction is confirmed, or announced if it is unknown, so
+ * that its outputs can be found; then inputs are looked at.
  */
 #include "live_int.h"
 
 #include <stdlib.h>
 
+#include "lib/exi_coin.h"
 #include "lib/exi_sha256.h"
 
 /*
@@ -72,6 +77,15 @@ refresh_raw(struct live *l, uint64_t id, const struct exi_tx *tx)
     return live_put(l, LIVE_RAW, key, sizeof key, tx->raw, tx->size, 0);
 }
 
+/* EXI_EFORMAT: an input is an output of a mempool transaction. */
+static int
+inputs_confirmed(struct live *l, const struct exi_tx *tx)
+{
+    int rc = live_unconf_input(l, tx);
+
+    return rc > 0 ? EXI_EFORMAT : rc;
+}
+
 /* A mempool transaction is in the block. */
 static int
 confirm(struct live *l, uint64_t id, const struct exi_tx *tx, uint32_t height,
@@ -84,9 +98,10 @@ confirm(struct live *l, uint64_t id, const struct exi_tx *tx, uint32_t height,
         return rc && rc != EXI_ENOTFOUND ? rc : EXI_EFORMAT;
     }
     if (t.flags & EXI_TXF_UNCONF_INPUT) {
-        rc = live_unconf_input(l, tx);
+        rc = l->o.coin & EXI_COIN_CTOR ? live_ids_add(&l->again, pos)
+                                       : inputs_confirmed(l, tx);
         if (rc) {
-            return rc < 0 ? rc : EXI_EFORMAT;
+            return rc;
         }
     }
     rc = refresh_raw(l, id, tx);
@@ -111,22 +126,31 @@ confirm(struct live *l, uint64_t id, const struct exi_tx *tx, uint32_t height,
 }
 
 static int
+gather_unknown(struct live *l, const struct exi_tx *tx,
+               const struct exi_txid *txid)
+{
+    int rc = live_rows_gather(l, tx, txid);
+
+    return rc == EXI_ENOTFOUND || (rc == EXI_OK && l->rows.unconf) ? EXI_EFORMAT
+                                                                   : rc;
+}
+
+static int
 connect_unknown(struct live *l, const struct exi_tx *tx,
                 const struct exi_txid *txid, uint32_t height, uint32_t pos,
                 uint64_t *id)
 {
     int rc = clear_conflicts(l, tx);
 
+    if (rc == EXI_OK && l->o.coin & EXI_COIN_CTOR) {
+        return live_rows_announce(l, tx, txid, (int32_t) height, pos, id);
+    }
     if (rc == EXI_OK) {
-        rc = live_rows_gather(l, tx, txid);
+        rc = gather_unknown(l, tx, txid);
     }
-    if (rc == EXI_ENOTFOUND || (rc == EXI_OK && l->rows.unconf)) {
-        return EXI_EFORMAT;
-    }
-    if (rc) {
-        return rc;
-    }
-    return live_rows_insert(l, (int32_t) height, pos, l->now.st.time_ms, id);
+    return rc ? rc
+              : live_rows_insert(l, (int32_t) height, pos, l->now.st.time_ms,
+                                 id);
 }
 
 static int
@@ -154,9 +178,51 @@ connect_tx(struct live *l, const struct exi_tx *tx, uint32_t height,
     return rc;
 }
 
+/* The inputs of the transaction at pos; those from local id `first` on are
+ * announced.  *next: into l->again. */
+static int
+connect_inputs(struct live *l, const struct exi_tx *tx, uint32_t height,
+               uint32_t pos, uint64_t first, size_t *next)
+{
+    uint64_t id = exi_le64(l->ids.p + (size_t) pos * 8);
+    struct exi_txid txid;
+    int rc;
+
+    if (id < first) {
+        if (*next == l->again.n || l->again.v[*next] != pos) {
+            return EXI_OK;
+        }
+        (*next)++;
+        return inputs_confirmed(l, tx);
+    }
+    memcpy(txid.b, l->txids.p + (size_t) pos * EXI_HASH_LEN, EXI_HASH_LEN);
+    rc = gather_unknown(l, tx, &txid);
+    return rc ? rc
+              : live_rows_complete(l, (int32_t) height, pos, l->now.st.time_ms,
+                                   id);
+}
+
+/* Canonical order: the second time over a block. */
+static int
+connect_again(struct live *l, const struct exi_block *block, uint32_t height,
+              uint64_t first)
+{
+    struct exi_block b;
+    struct exi_tx tx;
+    uint32_t pos = 0;
+    size_t next = 0;
+    int rc = exi_block_open(&b, block->buf, block->size), got = 0;
+
+    while (rc == EXI_OK && (got = exi_block_next(&b, &tx)) == 1) {
+        rc = connect_inputs(l, &tx, height, pos++, first, &next);
+    }
+    return rc ? rc : got;
+}
+
 static int
 connect_txs(struct live *l, struct exi_block *b, uint32_t height)
 {
+    uint64_t first = l->now.next_id;
     struct exi_tx tx;
     uint32_t pos = 0;
     int rc, got;
@@ -168,14 +234,18 @@ connect_txs(struct live *l, struct exi_block *b, uint32_t height)
     if (rc) {
         return rc;
     }
-    l->children.n = 0;
+    l->children.n = l->again.n = 0;
     while ((got = exi_block_next(b, &tx)) == 1) {
         rc = connect_tx(l, &tx, height, pos++);
         if (rc) {
             return rc;
         }
     }
-    return got < 0 || pos == 0 ? EXI_EFORMAT : EXI_OK;
+    if (got < 0 || pos == 0) {
+        return EXI_EFORMAT;
+    }
+    return l->o.coin & EXI_COIN_CTOR ? connect_again(l, b, height, first)
+                                     : EXI_OK;
 }
 
 int

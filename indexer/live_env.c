@@ -458,6 +458,7 @@ live_close(struct live *l)
     free(l->rows.fund);
     free(l->rows.spend);
     free(l->children.v);
+    free(l->again.v);
     free(l->stack.v);
     free(l->rec.p);
     free(l->ids.p);

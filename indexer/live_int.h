@@ -144,6 +144,7 @@ struct live {
     struct live_rows rows;
     struct live_ids children;
     struct live_ids stack;
+    struct live_ids again; /* positions in the block, see connect_txs() */
     struct live_buf rec;   /* an encoded `tx` record or `hist` value */
     struct live_buf ids;   /* `blocktx` */
     struct live_buf txids; /* `blockids` */
@@ -219,6 +220,13 @@ int live_rows_gather(struct live *l, const struct exi_tx *tx,
 /* Inserts l->rows as a new transaction and touches its scripts. */
 int live_rows_insert(struct live *l, int32_t height, uint32_t pos,
                      uint64_t time_ms, uint64_t *id) EXI_MUST_CHECK;
+/* The same in two steps for a transaction of a block: first what others need to
+ * spend its outputs, then, gathered into l->rows, all the rest. */
+int live_rows_announce(struct live *l, const struct exi_tx *tx,
+                       const struct exi_txid *txid, int32_t height,
+                       uint32_t pos, uint64_t *id) EXI_MUST_CHECK;
+int live_rows_complete(struct live *l, int32_t height, uint32_t pos,
+                       uint64_t time_ms, uint64_t id) EXI_MUST_CHECK;
 /* Removes all rows of a transaction. */
 int live_rows_remove(struct live *l, uint64_t id) EXI_MUST_CHECK;
 

@@ -9,7 +9,9 @@
 
 #include <stdlib.h>
 
+#include "lib/exi_coin.h"
 #include "lib/exi_script.h"
+#include "lib/exi_token.h"
 
 void
 live_outpoint(uint8_t out[LIVE_OUTPOINT_KEY], const uint8_t *txid,
@@ -190,6 +192,7 @@ resolve(struct live *l, const struct exi_txin *in, struct live_effect *e)
     int rc = prev_output(l, in->prev_txid, in->prev_index, &out);
 
     if (rc == EXI_OK) {
+        exi_token_strip(&out, l->o.coin);
         if (exi_script_unspendable(out.script, out.scriptlen)) {
             return EXI_ENOTFOUND;
         }
@@ -208,8 +211,11 @@ resolve(struct live *l, const struct exi_txin *in, struct live_effect *e)
 }
 
 static int
-add_value(int64_t *sum, int64_t v)
+add_value(int64_t *sum, int64_t v, unsigned coin)
 {
+    if (coin & EXI_COIN_TOKENS) {
+        v = EXI_VALUE_SAT(v);
+    }
     if (v < 0 || __builtin_add_overflow(*sum, v, sum)) {
         return EXI_EFORMAT;
     }
@@ -217,8 +223,9 @@ add_value(int64_t *sum, int64_t v)
 }
 
 static int
-gather_outputs(struct live_rows *r)
+gather_outputs(struct live *l)
 {
+    struct live_rows *r = &l->rows;
     const uint8_t *p = r->tx.outs;
     struct exi_txout out;
     struct exi_shash h;
@@ -226,7 +233,8 @@ gather_outputs(struct live_rows *r)
     for (uint32_t i = 0; i < r->tx.nout; i++) {
         struct live_effect *e = &r->e[r->n];
         p = exi_txout_next(&out, p);
-        if (add_value(&r->out_sat, out.value_sat)) {
+        exi_token_strip(&out, l->o.coin);
+        if (add_value(&r->out_sat, out.value_sat, l->o.coin)) {
             return EXI_EFORMAT;
         }
         if (exi_script_unspendable(out.script, out.scriptlen)) {
@@ -255,7 +263,7 @@ gather_inputs(struct live *l)
         p = exi_txin_next(&in, p);
         rc = resolve(l, &in, e);
         if (rc == EXI_OK) {
-            rc = add_value(&r->in_sat, e->value_sat);
+            rc = add_value(&r->in_sat, e->value_sat, l->o.coin);
         }
         if (rc) {
             return rc;
@@ -351,7 +359,7 @@ live_rows_gather(struct live *l, const struct exi_tx *tx,
     r->prev.valid = false;
     rc = gather_inputs(l);
     if (rc == EXI_OK) {
-        rc = gather_outputs(r);
+        rc = gather_outputs(l);
     }
     if (rc == EXI_OK) {
         live_rows_sort(r->e, r->n);
@@ -439,20 +447,20 @@ put_scripts(struct live *l, uint64_t id, uint8_t **scripts, uint32_t *nscripts)
 }
 
 static int
-put_txid_raw(struct live *l, uint64_t id)
+put_txid_raw(struct live *l, uint64_t id, const struct exi_tx *tx,
+             const struct exi_txid *txid)
 {
-    const struct live_rows *r = &l->rows;
     uint8_t key[8], val[8];
     int rc;
 
     exi_put_le64(val, id);
-    rc = live_put(l, LIVE_TXID, r->txid.b, sizeof r->txid.b, val, sizeof val,
+    rc = live_put(l, LIVE_TXID, txid->b, sizeof txid->b, val, sizeof val,
                   MDB_NOOVERWRITE);
     if (rc) {
         return rc;
     }
     exi_put_be64(key, id);
-    return live_put(l, LIVE_RAW, key, sizeof key, r->tx.raw, r->tx.size,
+    return live_put(l, LIVE_RAW, key, sizeof key, tx->raw, tx->size,
                     MDB_APPEND);
 }
 
@@ -477,31 +485,66 @@ record(const struct live_rows *r, int32_t height, uint32_t pos,
     return t;
 }
 
+/* What live_rows_insert() writes beyond txid and raw bytes. */
+static int
+put_rest(struct live *l, uint64_t id, struct exi_live_tx *t, unsigned flags)
+{
+    uint8_t *scripts = NULL;
+    int rc = put_spends(l, id);
+
+    if (rc == EXI_OK) {
+        rc = put_scripts(l, id, &scripts, &t->nscripts);
+    }
+    if (rc == EXI_OK) {
+        t->scripts = scripts;
+        rc = live_tx_put(l, id, t, flags);
+    }
+    if (rc == EXI_OK) {
+        rc = live_touch_tx(l, t);
+    }
+    free(scripts);
+    return rc;
+}
+
 int
 live_rows_insert(struct live *l, int32_t height, uint32_t pos, uint64_t time_ms,
                  uint64_t *id)
 {
-    struct exi_live_tx t = record(&l->rows, height, pos, time_ms);
-    uint8_t *scripts = NULL;
+    struct live_rows *r = &l->rows;
+    struct exi_live_tx t = record(r, height, pos, time_ms);
     uint64_t new_id = l->now.next_id++;
-    int rc = put_txid_raw(l, new_id);
+    int rc = put_txid_raw(l, new_id, &r->tx, &r->txid);
 
     if (rc == EXI_OK) {
-        rc = put_spends(l, new_id);
+        rc = put_rest(l, new_id, &t, MDB_APPEND);
     }
-    if (rc == EXI_OK) {
-        rc = put_scripts(l, new_id, &scripts, &t.nscripts);
-    }
-    if (rc == EXI_OK) {
-        t.scripts = scripts;
-        rc = live_tx_put(l, new_id, &t, MDB_APPEND);
-    }
-    if (rc == EXI_OK) {
-        rc = live_touch_tx(l, &t);
-    }
-    free(scripts);
     *id = new_id;
     return rc;
+}
+
+int
+live_rows_announce(struct live *l, const struct exi_tx *tx,
+                   const struct exi_txid *txid, int32_t height, uint32_t pos,
+                   uint64_t *id)
+{
+    struct exi_live_tx t = { .txid = *txid, .height = height, .pos = pos };
+    uint64_t new_id = l->now.next_id++;
+    int rc = put_txid_raw(l, new_id, tx, txid);
+
+    if (rc == EXI_OK) {
+        rc = live_tx_put(l, new_id, &t, MDB_APPEND);
+    }
+    *id = new_id;
+    return rc;
+}
+
+int
+live_rows_complete(struct live *l, int32_t height, uint32_t pos,
+                   uint64_t time_ms, uint64_t id)
+{
+    struct exi_live_tx t = record(&l->rows, height, pos, time_ms);
+
+    return put_rest(l, id, &t, 0);
 }
 
 /* Removes the `spend` rows that are the transaction's own. */

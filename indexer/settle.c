@@ -14,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exi_coin.h"
 #include "lib/exi_sha256.h"
+#include "lib/exi_token.h"
 #include "log.h"
 
 #define FIRST_EPOCH 1
@@ -132,6 +134,7 @@ format_open(struct settle *s, const struct settle_opts *o, char *why,
                         "%s has an index but no FORMAT file", s->dir);
         }
         rc = format_make(s, o);
+        s->coin = exi_coin_flags(s->params.network);
         return rc == EXI_OK ? rc : fail_errno(rc, why, whylen, s->dir);
     }
     if (rc != EXI_OK) {
@@ -146,6 +149,7 @@ format_open(struct settle *s, const struct settle_opts *o, char *why,
     if (rc != EXI_OK) {
         return fail(rc, why, whylen, "%s is damaged", path);
     }
+    s->coin = exi_coin_flags(s->params.network);
     return format_check(s, o, why, whylen);
 }
 
@@ -600,14 +604,14 @@ int
 settle_find_out(struct settle *s, uint64_t txnum, uint32_t index,
                 struct exi_skey *script)
 {
-    uint8_t val[EXI_SKEY_LEN];
+    uint8_t val[EXI_SKEY_LEN + EXI_TOKEN_MAX];
     struct exi_key k;
     size_t len;
     int rc;
 
     exi_key_outpoint(&k, txnum, index);
     rc = settle_db_get(s->db, k.b, k.len, val, sizeof(val), &len);
-    if (rc == EXI_OK && len != EXI_SKEY_LEN) {
+    if (rc == EXI_OK && !exi_outpoint_len_right(len, s->coin)) {
         return EXI_EFORMAT;
     }
     if (rc == EXI_OK) {

@@ -6,6 +6,9 @@
  * Outputs made and spent within the batch never become rows.  History is
  * gathered with repetitions, which are dropped after sorting.
  *
+ * Where blocks may be in canonical order (EXI_COIN_CTOR), all outputs of a
+ * block are entered before its inputs are looked up.
+ *
  * Blocks come from the node, which has validated them.  Checked here is what
  * would break the index: the form, the link, the Merkle root, that no
  * transaction comes twice in a block and that every input has an output.
@@ -16,9 +19,11 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "lib/exi_coin.h"
 #include "lib/exi_merkle.h"
 #include "lib/exi_script.h"
 #include "lib/exi_sha256.h"
+#include "lib/exi_token.h"
 #include "lib/exi_tx.h"
 
 /* Transactions and outputs of a batch: numbers fit 32 bits by far. */
@@ -68,6 +73,8 @@ settle_batch_free(struct settle_batch *b)
     free(b->offsets);
     free(b->first_out);
     free(b->outs);
+    free(b->tokens);
+    free(b->token_bytes);
     free(b->hist);
     free(b->dels);
     free(b->spends);
@@ -84,6 +91,7 @@ settle_batch_reset(struct settle_batch *b)
     b->nblocks = 0;
     b->nhmerkle = b->ntx = b->nout = b->nhist = b->ndel = 0;
     b->nspend = b->ndup = b->ndead = 0;
+    b->ntoken = b->ntoken_bytes = 0;
     if (b->nslots != 0) {
         memset(b->slots, 0, b->nslots * sizeof(*b->slots));
     }
@@ -175,7 +183,7 @@ spend_batch(struct settle_batch *b, uint32_t owner, uint32_t index, uint32_t tx)
         return EXI_EFORMAT;
     }
     o = &b->outs[first + index];
-    if (o->state != OUT_UNSPENT) {
+    if (o->state != OUT_UNSPENT || owner == tx) {
         return EXI_EFORMAT;
     }
     o->state = OUT_SPENT;
@@ -253,14 +261,65 @@ add_inputs(struct settle *s, const struct exi_tx *t, uint32_t tx)
     return rc;
 }
 
-/* Outputs of a transaction; none of the genesis block have rows. */
-static int
-add_outputs(struct settle_batch *b, const struct exi_tx *t, uint32_t tx,
-            bool genesis)
+const uint8_t *
+settle_batch_token(const struct settle_batch *b, uint32_t out, size_t *len)
 {
+    size_t low = 0, high = b->ntoken;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+
+        if (b->tokens[mid].out < out) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    if (low == b->ntoken || b->tokens[low].out != out) {
+        *len = 0;
+        return NULL;
+    }
+    *len = b->tokens[low].len;
+    return b->token_bytes + b->tokens[low].at;
+}
+
+/* Notes token data of the output added last. */
+static int
+add_token(struct settle_batch *b, const uint8_t *data, size_t len)
+{
+    int rc = settle_grow(&b->tokens, &b->cap_token, b->ntoken + 1,
+                         sizeof(*b->tokens));
+
+    if (rc == EXI_OK) {
+        rc = settle_grow(&b->token_bytes, &b->cap_token_bytes,
+                         b->ntoken_bytes + len, 1);
+    }
+    if (rc == EXI_OK && b->ntoken_bytes + len > UINT32_MAX) {
+        rc = EXI_ELIMIT;
+    }
+    if (rc == EXI_OK) {
+        b->tokens[b->ntoken++] =
+            (struct settle_token){ .out = (uint32_t) b->nout - 1,
+                                   .at = (uint32_t) b->ntoken_bytes,
+                                   .len = (uint32_t) len };
+        memcpy(b->token_bytes + b->ntoken_bytes, data, len);
+        b->ntoken_bytes += len;
+    }
+    return rc;
+}
+
+/*
+ * Outputs of a transaction; none of the genesis block have rows.  Their history
+ * is added by add_output_hist().
+ */
+static int
+add_outputs(struct settle *s, const struct exi_tx *t, bool genesis)
+{
+    struct settle_batch *b = &s->batch;
     const uint8_t *p = t->outs;
     struct exi_txout x;
     struct exi_shash h;
+    size_t token;
     int rc =
         settle_grow(&b->outs, &b->cap_out, b->nout + t->nout, sizeof(*b->outs));
 
@@ -268,6 +327,7 @@ add_outputs(struct settle_batch *b, const struct exi_tx *t, uint32_t tx,
         struct settle_out *o = &b->outs[b->nout++];
 
         p = exi_txout_next(&x, p);
+        token = exi_token_strip(&x, s->coin);
         o->value_sat = x.value_sat;
         o->state = OUT_NO_ROWS;
         if (genesis || exi_script_unspendable(x.script, x.scriptlen)) {
@@ -276,7 +336,24 @@ add_outputs(struct settle_batch *b, const struct exi_tx *t, uint32_t tx,
         exi_script_hash(&h, x.script, x.scriptlen);
         o->s = exi_skey(&h);
         o->state = OUT_UNSPENT;
-        rc = add_hist(b, &o->s, tx);
+        if (token > 0) {
+            rc = add_token(b, x.script - token, token);
+        }
+    }
+    return rc;
+}
+
+/* The transaction funds scripts; its outputs are added. */
+static int
+add_output_hist(struct settle_batch *b, uint32_t tx)
+{
+    int rc = EXI_OK;
+
+    for (uint32_t i = b->first_out[tx];
+         rc == EXI_OK && i < b->first_out[tx + 1]; i++) {
+        if (b->outs[i].state != OUT_NO_ROWS) {
+            rc = add_hist(b, &b->outs[i].s, tx);
+        }
     }
     return rc;
 }
@@ -340,33 +417,42 @@ add_txid(struct settle *s, const struct exi_tx *t, uint32_t tx,
     return replace_in_batch(b, old - 1);
 }
 
+/* Room for one more transaction. */
+static int
+tx_room(struct settle_batch *b)
+{
+    size_t cap = b->cap_tx, c = cap;
+    int rc;
+
+    if (b->ntx + 2 <= cap) {
+        return slots_grow(b);
+    }
+    rc = settle_grow(&b->txids, &c, cap + 2, sizeof(*b->txids));
+    if (rc == EXI_OK) {
+        c = cap;
+        rc = settle_grow(&b->offsets, &c, cap + 2, sizeof(*b->offsets));
+    }
+    if (rc == EXI_OK) {
+        c = cap;
+        rc = settle_grow(&b->first_out, &c, cap + 2, sizeof(*b->first_out));
+    }
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    b->cap_tx = c;
+    return slots_grow(b);
+}
+
+/* A transaction with its outputs, and its inputs unless they come later. */
 static int
 add_tx(struct settle *s, const struct exi_tx *t, uint32_t offset,
        uint32_t block_first, bool genesis)
 {
     struct settle_batch *b = &s->batch;
     uint32_t tx = (uint32_t) b->ntx;
-    int rc;
+    bool later = s->coin & EXI_COIN_CTOR;
+    int rc = tx_room(b);
 
-    if (b->ntx + 2 > b->cap_tx) {
-        size_t cap = b->cap_tx, c;
-
-        c = cap;
-        rc = settle_grow(&b->txids, &c, cap + 2, sizeof(*b->txids));
-        if (rc == EXI_OK) {
-            c = cap;
-            rc = settle_grow(&b->offsets, &c, cap + 2, sizeof(*b->offsets));
-        }
-        if (rc == EXI_OK) {
-            c = cap;
-            rc = settle_grow(&b->first_out, &c, cap + 2, sizeof(*b->first_out));
-        }
-        if (rc != EXI_OK) {
-            return rc;
-        }
-        b->cap_tx = c;
-    }
-    rc = slots_grow(b);
     if (rc != EXI_OK) {
         return rc;
     }
@@ -374,16 +460,41 @@ add_tx(struct settle *s, const struct exi_tx *t, uint32_t offset,
     b->offsets[tx] = offset;
     b->first_out[tx] = (uint32_t) b->nout;
     /* Not in the table yet: it can't spend its own outputs. */
-    rc = t->coinbase ? EXI_OK : add_inputs(s, t, tx);
+    rc = t->coinbase || later ? EXI_OK : add_inputs(s, t, tx);
     if (rc == EXI_OK) {
-        rc = add_outputs(b, t, tx, genesis);
+        rc = add_outputs(s, t, genesis);
     }
     if (rc != EXI_OK) {
         return rc;
     }
     b->first_out[tx + 1] = (uint32_t) b->nout;
     b->ntx++;
-    return add_txid(s, t, tx, block_first);
+    rc = later ? EXI_OK : add_output_hist(b, tx);
+    return rc == EXI_OK ? add_txid(s, t, tx, block_first) : rc;
+}
+
+/* The inputs of a block whose transactions are added, and all its history. */
+static int
+add_later(struct settle *s, const struct exi_block *block, uint32_t first)
+{
+    struct exi_block bl;
+    uint32_t tx = first;
+    struct exi_tx t;
+    int rc = exi_block_open(&bl, block->buf, block->size);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    while ((rc = exi_block_next(&bl, &t)) == 1) {
+        rc = t.coinbase ? EXI_OK : add_inputs(s, &t, tx);
+        if (rc == EXI_OK) {
+            rc = add_output_hist(&s->batch, tx++);
+        }
+        if (rc != EXI_OK) {
+            return rc;
+        }
+    }
+    return rc;
 }
 
 /* All transactions of a block: one coinbase, the first. */
@@ -403,7 +514,11 @@ add_txs(struct settle *s, struct exi_block *bl, bool genesis)
             return rc;
         }
     }
-    return rc == EXI_OK && s->batch.ntx == first ? EXI_EFORMAT : rc;
+    if (rc == EXI_OK && s->batch.ntx == first) {
+        return EXI_EFORMAT;
+    }
+    return rc == EXI_OK && s->coin & EXI_COIN_CTOR ? add_later(s, bl, first)
+                                                   : rc;
 }
 
 static int
@@ -564,9 +679,11 @@ settle_batch_bytes(const struct settle *s)
                   + b->ntx * (sizeof(*b->txids) + 8)
                   + b->nslots * sizeof(*b->slots) + b->nout * sizeof(*b->outs)
                   + b->nhist * sizeof(*b->hist) + b->ndel * sizeof(*b->dels)
-                  + b->nspend * sizeof(*b->spends);
+                  + b->nspend * sizeof(*b->spends)
+                  + b->ntoken * sizeof(*b->tokens) + b->ntoken_bytes;
     size_t peak = b->ntx * 100 + b->nhist * (sizeof(*b->hist) + 100)
-                  + b->nout * 200 + b->ndel * 150 + b->nspend * 60;
+                  + b->nout * 200 + b->ndel * 150 + b->nspend * 60
+                  + b->ntoken_bytes * 2;
 
     return held + peak;
 }

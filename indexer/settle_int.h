@@ -35,6 +35,13 @@ enum {
     OUT_NO_ROWS
 };
 
+/* Token data of an output of the batch. */
+struct settle_token {
+    uint32_t out;
+    uint32_t at; /* in token_bytes */
+    uint32_t len;
+};
+
 /* A settled output that the batch removes. */
 struct settle_del {
     uint64_t txnum;
@@ -80,6 +87,10 @@ struct settle_batch {
 
     struct settle_out *outs;
     size_t nout;
+    struct settle_token *tokens; /* ascending by out */
+    size_t ntoken;
+    uint8_t *token_bytes;
+    size_t ntoken_bytes;
     struct settle_rec *hist; /* script key, tx; with repetitions */
     size_t nhist;
     struct settle_del *dels;
@@ -99,7 +110,7 @@ struct settle_batch {
 
     /* Room of the arrays above. */
     size_t cap_blocks, cap_hmerkle, cap_tx, cap_out, cap_hist, cap_del,
-        cap_spend, cap_dup, cap_dead, cap_leaves;
+        cap_spend, cap_dup, cap_dead, cap_leaves, cap_token, cap_token_bytes;
 };
 
 /* A published generation on disk. */
@@ -112,6 +123,7 @@ struct settle_gen {
 struct settle {
     char dir[FS_PATH_MAX]; /* DATA */
     struct exi_params params;
+    unsigned coin; /* exi_coin.h */
     uint32_t keep_generations;
     uint64_t tidy_after;
     int tidy_rc; /* of the last step: told once */
@@ -189,6 +201,10 @@ void settle_batch_init(struct settle_batch *b);
 void settle_batch_free(struct settle_batch *b);
 void settle_batch_reset(struct settle_batch *b);
 bool settle_batch_dead(const struct settle_batch *b, uint32_t tx);
+/* Token data of an output, 0 bytes if it has none; good until the batch
+ * changes. */
+const uint8_t *settle_batch_token(const struct settle_batch *b, uint32_t out,
+                                  size_t *len);
 /* Room for need elements of size bytes each in *p. */
 int settle_grow(void *p, size_t *cap, size_t need, size_t size) EXI_MUST_CHECK;
 

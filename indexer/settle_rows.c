@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/exi_token.h"
+
 /* What the making of rows shares. */
 struct rows {
     const struct settle_batch *b;
@@ -335,10 +337,18 @@ out_records(struct rows *r)
 static int
 put_outpoint(struct rows *r, const struct settle_rec *x)
 {
+    uint8_t val[EXI_SKEY_LEN + EXI_TOKEN_MAX];
+    const uint8_t *token;
     struct exi_key k;
+    size_t len;
 
     exi_key_outpoint(&k, txnum_of(r, x->v), x->w - r->b->first_out[x->v]);
-    return put(r, &k, r->b->outs[x->w].s.b, EXI_SKEY_LEN);
+    memcpy(val, r->b->outs[x->w].s.b, EXI_SKEY_LEN);
+    token = settle_batch_token(r->b, x->w, &len);
+    if (len > 0) {
+        memcpy(val + EXI_SKEY_LEN, token, len);
+    }
+    return put(r, &k, val, EXI_SKEY_LEN + len);
 }
 
 static int

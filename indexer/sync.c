@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/exi_coin.h"
 #include "lib/exi_hex.h"
 #include "lib/exi_merkle.h"
 #include "lib/exi_sha256.h"
@@ -24,7 +25,7 @@
 #include "log.h"
 #include "window.h"
 
-#define RETRY_MS 1000
+#define RETRY_MS      1000
 #define DISK_RETRY_MS 10000
 /* While the node's messages tell what is new: between two looks at it all the
  * same; between two turns with nothing to do, and with something put off. */
@@ -355,8 +356,7 @@ disk_trouble(struct sync *s, const char *what, int rc)
 {
     status_set(&s->status, s->live != NULL ? STATE_STALE : STATE_SYNCING,
                "%s: %s; trying again every %d s", what,
-               rc == EXI_ESPACE ? "no space left on the disk"
-                                : "cannot write",
+               rc == EXI_ESPACE ? "no space left on the disk" : "cannot write",
                DISK_RETRY_MS / 1000);
     sync_wait(s, DISK_RETRY_MS, false);
 }
@@ -399,6 +399,7 @@ build_live(struct sync *s)
     memset(&o, 0, sizeof(o));
     o.data_dir = s->conf->data_dir;
     o.map_bytes = (size_t) s->conf->live_map_mb << 20;
+    o.coin = exi_coin_flags(s->conf->network);
     o.prevout = prevout;
     o.prevout_ctx = s;
     rc = settle_publish(s->settle, &gen);
@@ -416,8 +417,7 @@ build_live(struct sync *s)
     }
     blockpos_update(s->blockpos, s->settle);
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
-    rc = live_create(&s->live, &o, &gen, 1,
-                     settle_meta(s->settle)->tx_count);
+    rc = live_create(&s->live, &o, &gen, 1, settle_meta(s->settle)->tx_count);
     if (rc == EXI_OK) {
         rc = window_load(s);
     }
@@ -602,8 +602,8 @@ static void
 start_notify(struct sync *s)
 {
     char why[512];
-    int rc = notify_start(&s->notify, &s->rpc_opts,
-                          (unsigned) s->conf->poll_ms, why, sizeof(why));
+    int rc = notify_start(&s->notify, &s->rpc_opts, (unsigned) s->conf->poll_ms,
+                          why, sizeof(why));
 
     if (rc != EXI_OK) {
         log_warn("sync", "no tip watcher, polling only: %s", why);

@@ -4,6 +4,7 @@
  */
 
 #include "ngx_electrumx_rpc.h"
+#include "exi_coin.h"
 
 
 /* A report service: "tcp://host:port", "[v6]" in brackets. */
@@ -55,6 +56,10 @@ ngx_electrumx_server_features(ngx_electrumx_req_t *r)
 
     if (r->session->protocol < NGX_ELECTRUMX_V(1, 7, 0)) {
         exi_jw_lit(jw, ",\"hash_function\":\"sha256\"");
+    }
+
+    if (ngx_electrumx_coin(r->view) & EXI_COIN_CASH) {
+        exi_jw_lit(jw, ",\"dsproof\":false,\"cashtokens\":true");
     }
 
     exi_jw_lit(jw, ",\"services\":");

@@ -72,7 +72,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.scripthash.get_balance"),
       ngx_electrumx_get_balance, V(1, 1, 0), V(1, 7, 0),
       NGX_ELECTRUMX_VIEW, 100,
-      { required("scripthash", HASH), end } },
+      { required("scripthash", HASH),
+        added("token_filter", STRING, 0), end } },
 
     { ngx_string("blockchain.scripthash.get_history"),
       ngx_electrumx_get_history, V(1, 1, 0), V(1, 7, 0),
@@ -88,7 +89,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.scripthash.listunspent"),
       ngx_electrumx_listunspent, V(1, 1, 0), V(1, 7, 0),
       NGX_ELECTRUMX_VIEW, 100,
-      { required("scripthash", HASH), end } },
+      { required("scripthash", HASH),
+        added("token_filter", STRING, 0), end } },
 
     { ngx_string("blockchain.scripthash.subscribe"),
       ngx_electrumx_subscribe, V(1, 1, 0), V(1, 7, 0),
@@ -109,7 +111,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
 
     { ngx_string("blockchain.scriptpubkey.get_balance"),
       ngx_electrumx_get_balance, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
-      { scriptpubkey, end } },
+      { scriptpubkey,
+        added("token_filter", STRING, 0), end } },
 
     { ngx_string("blockchain.scriptpubkey.get_history"),
       ngx_electrumx_spk_history, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
@@ -122,7 +125,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
 
     { ngx_string("blockchain.scriptpubkey.listunspent"),
       ngx_electrumx_spk_listunspent, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
-      { scriptpubkey, end } },
+      { scriptpubkey,
+        added("token_filter", STRING, 0), end } },
 
     { ngx_string("blockchain.scriptpubkey.subscribe"),
       ngx_electrumx_spk_subscribe, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 20,
@@ -135,7 +139,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.address.get_balance"),
       ngx_electrumx_address_balance, V(1, 0, 0), V(1, 3, 0),
       NGX_ELECTRUMX_VIEW, 100,
-      { required("address", STRING), end } },
+      { required("address", STRING),
+        added("token_filter", STRING, 0), end } },
 
     { ngx_string("blockchain.address.get_history"),
       ngx_electrumx_address_history, V(1, 0, 0), V(1, 3, 0),
@@ -151,7 +156,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.address.listunspent"),
       ngx_electrumx_address_unspent, V(1, 0, 0), V(1, 3, 0),
       NGX_ELECTRUMX_VIEW, 100,
-      { required("address", STRING), end } },
+      { required("address", STRING),
+        added("token_filter", STRING, 0), end } },
 
     { ngx_string("blockchain.address.subscribe"),
       ngx_electrumx_address_subscribe, V(1, 0, 0), V(1, 3, 0),

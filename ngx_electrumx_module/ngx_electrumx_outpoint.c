@@ -10,6 +10,7 @@
  */
 
 #include "ngx_electrumx_rpc.h"
+#include "exi_token.h"
 
 
 #define NGX_ELECTRUMX_CANDIDATES      100
@@ -268,6 +269,7 @@ ngx_electrumx_spend_live(struct exi_view *view,
     }
 
     if (rc == EXI_OK) {
+        exi_token_strip(&out, ngx_electrumx_coin(view));
         exi_script_hash(&hash, out.script, out.scriptlen);
         st->script = exi_skey(&hash);
         st->has_script = 1;
@@ -402,6 +404,10 @@ ngx_electrumx_outpoint_raw(ngx_electrumx_req_t *r, ngx_electrumx_call_t *call,
 
     if (rc == EXI_OK) {
         rc = ngx_electrumx_tx_output(&tx, o.index, &out);
+
+        if (rc == EXI_OK) {
+            exi_token_strip(&out, ngx_electrumx_coin(r->view));
+        }
         st.funded = (rc == EXI_OK);
         st.funder_height = pos.height;
 

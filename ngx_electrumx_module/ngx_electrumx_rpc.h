@@ -360,6 +360,13 @@ int ngx_electrumx_txout(struct exi_view *view, const struct exi_txpos *pos,
 int ngx_electrumx_tx_output(const struct exi_tx *tx, uint32_t index,
     struct exi_txout *out);
 
+/* Flags of the view's coin (exi_coin.h). */
+unsigned ngx_electrumx_coin(const struct exi_view *view);
+
+/* Adds a member token_data, with a comma before it, to an object. */
+void ngx_electrumx_token_data(struct exi_jw *jw, const uint8_t *data,
+    size_t len);
+
 
 /* outpoints */
 

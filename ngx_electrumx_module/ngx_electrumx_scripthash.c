@@ -4,6 +4,8 @@
  */
 
 #include "ngx_electrumx_rpc.h"
+#include "exi_coin.h"
+#include "exi_token.h"
 
 
 #define NGX_ELECTRUMX_FOUND  1                /* ends a query */
@@ -11,12 +13,15 @@
 
 typedef struct {
     struct exi_jw             *jw;
+    struct exi_view           *view;          /* unspent outputs only */
     ngx_uint_t                 n;
     uint64_t                   from;          /* confirmed ones: heights */
     uint64_t                   to;            /* from <= height < to */
 } ngx_electrumx_rows_t;
 
 
+static ngx_int_t ngx_electrumx_token_filter(ngx_electrumx_req_t *r,
+    enum exi_tokens *tokens);
 static ngx_int_t ngx_electrumx_history(ngx_electrumx_req_t *r,
     ngx_uint_t flags);
 static int ngx_electrumx_history_row(void *ctx, const struct exi_hist *h);
@@ -43,11 +48,16 @@ ngx_electrumx_get_balance(ngx_electrumx_req_t *r)
     int              rc;
     int64_t          confirmed, unconfirmed;
     struct exi_jw   *jw;
+    enum exi_tokens  tokens;
     struct exi_skey  key;
+
+    if (ngx_electrumx_token_filter(r, &tokens) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_electrumx_skey(&key, r->args[0].hash);
 
-    rc = exi_balance(r->view, &ngx_electrumx_arena, &key, &confirmed,
+    rc = exi_balance(r->view, &ngx_electrumx_arena, &key, tokens, &confirmed,
                      &unconfirmed);
 
     if (rc != EXI_OK) {
@@ -63,6 +73,59 @@ ngx_electrumx_get_balance(ngx_electrumx_req_t *r)
     exi_jw_char(jw, '}');
 
     return NGX_OK;
+}
+
+
+/*
+ * The second argument of get_balance and listunspent (Electrum Cash): clients
+ * below 1.5 know nothing of tokens and must not spend them by accident.
+ */
+
+static ngx_int_t
+ngx_electrumx_token_filter(ngx_electrumx_req_t *r, enum exi_tokens *tokens)
+{
+    ngx_str_t   *name;
+    ngx_uint_t   i;
+
+    static const ngx_str_t  names[] = {
+        ngx_string("include_tokens"),         /* as enum exi_tokens */
+        ngx_string("exclude_tokens"),
+        ngx_string("tokens_only"),
+    };
+
+    name = &r->args[1].str;
+
+    if (!(exi_coin_flags(exi_view_params(r->view)->network)
+          & EXI_COIN_TOKENS))
+    {
+        if (r->args[1].value) {
+            return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_ARGUMENTS,
+                                      "token_filter: this coin has no tokens");
+        }
+
+        *tokens = EXI_TOKENS_INCLUDE;
+        return NGX_OK;
+    }
+
+    if (r->args[1].value == NULL) {
+        *tokens = r->session->protocol >= NGX_ELECTRUMX_V(1, 5, 0)
+                  ? EXI_TOKENS_INCLUDE : EXI_TOKENS_EXCLUDE;
+        return NGX_OK;
+    }
+
+    for (i = 0; i < sizeof(names) / sizeof(ngx_str_t); i++) {
+
+        if (name->len == names[i].len
+            && ngx_strncasecmp(name->data, names[i].data, name->len) == 0)
+        {
+            *tokens = (enum exi_tokens) i;
+            return NGX_OK;
+        }
+    }
+
+    return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_ARGUMENTS,
+               "token_filter: include_tokens, exclude_tokens or tokens_only"
+               " expected");
 }
 
 
@@ -159,17 +222,23 @@ ngx_int_t
 ngx_electrumx_listunspent(ngx_electrumx_req_t *r)
 {
     int                   rc;
+    enum exi_tokens       tokens;
     struct exi_skey       key;
     ngx_electrumx_rows_t  rows;
+
+    if (ngx_electrumx_token_filter(r, &tokens) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_electrumx_skey(&key, r->args[0].hash);
 
     rows.jw = &r->out->jw;
+    rows.view = r->view;
     rows.n = 0;
 
     exi_jw_char(rows.jw, '[');
 
-    rc = exi_unspent(r->view, &ngx_electrumx_arena, &key, 0,
+    rc = exi_unspent(r->view, &ngx_electrumx_arena, &key, tokens, 0,
                      ngx_electrumx_unspent_row, &rows);
 
     return ngx_electrumx_rows_end(r, rc, "unspent outputs");
@@ -179,6 +248,9 @@ ngx_electrumx_listunspent(ngx_electrumx_req_t *r)
 static int
 ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u)
 {
+    int                    rc;
+    size_t                 len;
+    uint8_t                data[EXI_TOKEN_MAX];
     struct exi_jw         *jw;
     ngx_electrumx_rows_t  *rows;
 
@@ -199,6 +271,17 @@ ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u)
     exi_jw_i64(jw, u->height);
     exi_jw_lit(jw, ",\"value\":");
     exi_jw_i64(jw, u->value_sat);
+
+    if (u->tokens) {
+        rc = exi_utxo_token(rows->view, u, data, &len);
+
+        if (rc != EXI_OK) {
+            return rc;
+        }
+
+        ngx_electrumx_token_data(jw, data, len);
+    }
+
     exi_jw_char(jw, '}');
 
     return jw->err;

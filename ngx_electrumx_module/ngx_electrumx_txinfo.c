@@ -5,15 +5,16 @@
  */
 
 #include "ngx_electrumx_rpc.h"
-#include "exi_tx.h"
+#include "exi_coin.h"
+#include "exi_token.h"
 
 
 static ngx_int_t ngx_electrumx_utxo_ask(ngx_electrumx_req_t *r,
     const struct exi_txpos *pos);
 static ngx_int_t ngx_electrumx_utxo_done(ngx_electrumx_req_t *r,
     ngx_electrumx_call_t *call, ngx_uint_t ok, u_char *json, size_t len);
-static void ngx_electrumx_utxo(ngx_electrumx_req_t *r,
-    const struct exi_txout *out, const struct exi_txpos *pos);
+static void ngx_electrumx_utxo(ngx_electrumx_req_t *r, struct exi_txout *out,
+    size_t token, const struct exi_txpos *pos);
 
 
 ngx_int_t
@@ -92,6 +93,7 @@ ngx_int_t
 ngx_electrumx_utxo_info(ngx_electrumx_req_t *r)
 {
     int               rc;
+    size_t            token;
     int32_t           height;
     uint32_t          index;
     struct exi_skey   key;
@@ -124,6 +126,12 @@ ngx_electrumx_utxo_info(ngx_electrumx_req_t *r)
         return ngx_electrumx_utxo_ask(r, &pos);
     }
 
+    token = 0;
+
+    if (rc == EXI_OK) {
+        token = exi_token_strip(&out, ngx_electrumx_coin(r->view));
+    }
+
     if (rc == EXI_ENOTFOUND
         || (rc == EXI_OK && exi_script_unspendable(out.script, out.scriptlen)))
     {
@@ -135,9 +143,16 @@ ngx_electrumx_utxo_info(ngx_electrumx_req_t *r)
         return ngx_electrumx_fail_exi(r, rc, "output");
     }
 
-    ngx_electrumx_utxo(r, &out, &pos);
+    ngx_electrumx_utxo(r, &out, token, &pos);
 
     return NGX_OK;
+}
+
+
+unsigned
+ngx_electrumx_coin(const struct exi_view *view)
+{
+    return exi_coin_flags(exi_view_params(view)->network);
 }
 
 
@@ -205,6 +220,7 @@ ngx_electrumx_utxo_done(ngx_electrumx_req_t *r, ngx_electrumx_call_t *call,
     ngx_uint_t ok, u_char *json, size_t len)
 {
     int               rc;
+    size_t            token;
     struct exi_tx     tx;
     struct exi_txid   txid;
     struct exi_txout  out;
@@ -232,7 +248,9 @@ ngx_electrumx_utxo_done(ngx_electrumx_req_t *r, ngx_electrumx_call_t *call,
         return ngx_electrumx_fail_exi(r, rc, "output");
     }
 
-    ngx_electrumx_utxo(r, &out, &pos);
+    token = exi_token_strip(&out, ngx_electrumx_coin(r->view));
+
+    ngx_electrumx_utxo(r, &out, token, &pos);
 
     return NGX_OK;
 }
@@ -263,9 +281,43 @@ ngx_electrumx_tx_answered(ngx_electrumx_call_t *call, u_char *json,
 }
 
 
+/* {category, amount, nft: {capability, commitment}}, as Fulcrum's. */
+
+void
+ngx_electrumx_token_data(struct exi_jw *jw, const uint8_t *data, size_t len)
+{
+    size_t            n;
+    struct exi_token  t;
+
+    static const char  *names[] = { "none", "mutable", "minting" };
+
+    if (exi_token_parse(&t, &n, data, len) != EXI_OK || n != len) {
+        return;
+    }
+
+    exi_jw_lit(jw, ",\"token_data\":{\"category\":");
+    exi_jw_hash(jw, t.category);
+    exi_jw_lit(jw, ",\"amount\":\"");
+    exi_jw_i64(jw, t.amount);
+    exi_jw_char(jw, '"');
+
+    if (t.nft) {
+        exi_jw_lit(jw, ",\"nft\":{\"capability\":\"");
+        exi_jw_raw(jw, names[t.capability], ngx_strlen(names[t.capability]));
+        exi_jw_lit(jw, "\",\"commitment\":");
+        exi_jw_hex(jw, t.commitment, t.commitmentlen);
+        exi_jw_char(jw, '}');
+    }
+
+    exi_jw_char(jw, '}');
+}
+
+
+/* Token data of so many bytes, if any, stand before the script. */
+
 static void
-ngx_electrumx_utxo(ngx_electrumx_req_t *r, const struct exi_txout *out,
-    const struct exi_txpos *pos)
+ngx_electrumx_utxo(ngx_electrumx_req_t *r, struct exi_txout *out,
+    size_t token, const struct exi_txpos *pos)
 {
     struct exi_jw     *jw;
     struct exi_shash   hash;
@@ -275,13 +327,17 @@ ngx_electrumx_utxo(ngx_electrumx_req_t *r, const struct exi_txout *out,
     jw = &r->out->jw;
 
     exi_jw_lit(jw, "{\"value\":");
-    exi_jw_i64(jw, out->value_sat);
+    exi_jw_i64(jw, token ? EXI_VALUE_SAT(out->value_sat) : out->value_sat);
     exi_jw_lit(jw, ",\"scripthash\":");
     exi_jw_hash(jw, hash.b);
 
     if (pos->confirmed) {
         exi_jw_lit(jw, ",\"confirmed_height\":");
         exi_jw_i64(jw, pos->height);
+    }
+
+    if (token) {
+        ngx_electrumx_token_data(jw, out->script - token, token);
     }
 
     exi_jw_char(jw, '}');

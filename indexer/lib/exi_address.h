@@ -16,8 +16,9 @@ struct exi_address_kinds {
     const char *network;
     uint8_t p2pkh;
     uint8_t p2sh;
-    uint8_t p2sh2;   /* older version byte, or p2sh again */
-    const char *hrp; /* of bech32 */
+    uint8_t p2sh2;    /* older version byte, or p2sh again */
+    const char *hrp;  /* of bech32; NULL: the coin has no such addresses */
+    const char *cash; /* prefix of cashaddr, or NULL */
 };
 
 /* Those of a network (exi_params.network), or NULL: not known. */
@@ -25,7 +26,10 @@ const struct exi_address_kinds *exi_address_kinds(const char *network);
 
 /*
  * Script of an address: base58check (pay to public key hash, to script hash),
- * bech32 (BIP 173, witness version 0) or bech32m (BIP 350, versions 1 ... 16).
+ * bech32 (BIP 173, witness version 0), bech32m (BIP 350, versions 1 ... 16) or
+ * cashaddr (CashAddr specification; with or without its prefix; types P2PKH and
+ * P2SH, also of 32 bytes, and those of CHIP-2022-02 that say the owner knows
+ * tokens, which are the same scripts).
  * script has EXI_ADDRESS_SCRIPT_MAX bytes.  EXI_EFORMAT: no address of this
  * network.  Any thread.
  */

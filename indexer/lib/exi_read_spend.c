@@ -2,7 +2,9 @@
  * Queries about one settled output: whether it is unspent (`O` rows), and what
  * spent it (`S` rows, in data directories that have them).
  */
+#include "exi_coin.h"
 #include "exi_store.h"
+#include "exi_token.h"
 
 int
 exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
@@ -22,7 +24,8 @@ exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
     if (rc) {
         return rc;
     }
-    if (vallen == EXI_SKEY_LEN) {
+    if (exi_outpoint_len_right(vallen,
+                               exi_coin_flags(exi_view_params(v)->network))) {
         memcpy(script->b, val, EXI_SKEY_LEN);
     } else {
         rc = EXI_EFORMAT;

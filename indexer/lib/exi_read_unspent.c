@@ -2,7 +2,9 @@
  * Unspent outputs and balance of one script.  What live transactions spend is
  * in their own `hist` rows of the same script, so no outpoint is looked up.
  */
+#include "exi_coin.h"
 #include "exi_store.h"
+#include "exi_token.h"
 
 #include <stdlib.h>
 
@@ -22,6 +24,8 @@ struct unspent {
     size_t n;
     size_t cap;
     uint64_t limit;
+    bool coin_tokens; /* amounts may have EXI_VALUE_TOKENS */
+    enum exi_tokens tokens;
 };
 
 #define UNSPENT_START 16
@@ -35,14 +39,34 @@ compare_spent(const void *x, const void *y)
     return c ? c : (a->index > b->index) - (a->index < b->index);
 }
 
+/* Has the view's coin tokens? */
+static bool
+coin_tokens(const struct exi_view *v)
+{
+    return exi_coin_flags(exi_view_params(v)->network) & EXI_COIN_TOKENS;
+}
+
+/* Takes the flag off an amount; false: the output does not count. */
+static bool
+counts(int64_t *value_sat, bool *tokens, enum exi_tokens want)
+{
+    *tokens = *value_sat & EXI_VALUE_TOKENS;
+    *value_sat = EXI_VALUE_SAT(*value_sat);
+    return want == EXI_TOKENS_INCLUDE || (want == EXI_TOKENS_ONLY) == *tokens;
+}
+
 static int
 add_output(struct unspent *t, const uint8_t *txid, uint32_t index,
            int32_t height, int64_t value_sat)
 {
     struct spent key;
     struct exi_utxo *u;
+    bool tokens = false;
     int rc;
 
+    if (t->coin_tokens && !counts(&value_sat, &tokens, t->tokens)) {
+        return EXI_OK;
+    }
     if (t->nspent > 0) {
         memcpy(key.txid.b, txid, EXI_HASH_LEN);
         key.index = index;
@@ -62,6 +86,7 @@ add_output(struct unspent *t, const uint8_t *txid, uint32_t index,
     u->index = index;
     u->height = height;
     u->value_sat = value_sat;
+    u->tokens = tokens;
     return EXI_OK;
 }
 
@@ -197,7 +222,8 @@ gather_unspent(struct unspent *t, const struct exi_skey *s)
 
 int
 exi_unspent(struct exi_view *v, const struct exi_arena *a,
-            const struct exi_skey *s, uint64_t limit, exi_utxo_pt fn, void *ctx)
+            const struct exi_skey *s, enum exi_tokens tokens, uint64_t limit,
+            exi_utxo_pt fn, void *ctx)
 {
     struct spent spent[UNSPENT_START];
     struct exi_utxo u[UNSPENT_START];
@@ -207,7 +233,9 @@ exi_unspent(struct exi_view *v, const struct exi_arena *a,
                          .spent_cap = UNSPENT_START,
                          .u = u,
                          .cap = UNSPENT_START,
-                         .limit = limit };
+                         .limit = limit,
+                         .coin_tokens = coin_tokens(v),
+                         .tokens = tokens };
     int rc = gather_unspent(&t, s);
 
     for (size_t i = 0; i < t.n && rc == EXI_OK; i++) {
@@ -220,10 +248,28 @@ exi_unspent(struct exi_view *v, const struct exi_arena *a,
  * Balance.
  */
 
+/* A sum of amounts. */
+struct sum {
+    int64_t sat;
+    bool coin_tokens;
+    enum exi_tokens tokens;
+};
+
+/* An amount of the index to or (sign -1) from a sum. */
 static int
-add_sat(int64_t *sum, int64_t value_sat)
+add_sat(struct sum *sum, int64_t value_sat, int sign)
 {
-    return __builtin_add_overflow(*sum, value_sat, sum) ? EXI_EFORMAT : EXI_OK;
+    bool tokens;
+
+    if (value_sat < 0) {
+        return EXI_EFORMAT;
+    }
+    if (sum->coin_tokens && !counts(&value_sat, &tokens, sum->tokens)) {
+        return EXI_OK;
+    }
+    return __builtin_add_overflow(sum->sat, sign * value_sat, &sum->sat)
+               ? EXI_EFORMAT
+               : EXI_OK;
 }
 
 static int
@@ -231,12 +277,12 @@ add_value(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
 {
     (void) txnum;
     (void) index;
-    return add_sat(ctx, value_sat);
+    return add_sat(ctx, value_sat, 1);
 }
 
 /* Adds what a live transaction changes. */
 static int
-add_effect(int64_t *sum, const struct exi_item *it)
+add_effect(struct sum *sum, const struct exi_item *it)
 {
     struct exi_live_spend s = { .value_sat = 0 };
     struct exi_live_fund f;
@@ -246,24 +292,23 @@ add_effect(int64_t *sum, const struct exi_item *it)
 
     while (n-- > 0 && rc == EXI_OK) {
         exi_live_fx_fund(&rd, &f);
-        rc =
-            rd.bad || f.value_sat < 0 ? EXI_EFORMAT : add_sat(sum, f.value_sat);
+        rc = rd.bad ? EXI_EFORMAT : add_sat(sum, f.value_sat, 1);
     }
     n = rc ? 0 : exi_live_fx_nspend(&rd);
     while (n-- > 0 && rc == EXI_OK) {
         exi_live_fx_spend(&rd, &s);
-        rc = rd.bad || s.value_sat < 0 ? EXI_EFORMAT
-                                       : add_sat(sum, -s.value_sat);
+        rc = rd.bad ? EXI_EFORMAT : add_sat(sum, s.value_sat, -1);
     }
     return rd.bad ? EXI_EFORMAT : rc;
 }
 
 int
 exi_balance(struct exi_view *v, const struct exi_arena *a,
-            const struct exi_skey *s, int64_t *confirmed_sat,
-            int64_t *unconfirmed_sat)
+            const struct exi_skey *s, enum exi_tokens tokens,
+            int64_t *confirmed_sat, int64_t *unconfirmed_sat)
 {
-    int64_t confirmed = 0, unconfirmed = 0;
+    struct sum confirmed = { .coin_tokens = coin_tokens(v), .tokens = tokens };
+    struct sum unconfirmed = confirmed;
     struct exi_items items;
     int rc = exi_view_items(v, &items, a, s);
 
@@ -275,8 +320,79 @@ exi_balance(struct exi_view *v, const struct exi_arena *a,
                         &items.v[i]);
     }
     if (rc == EXI_OK) {
-        *confirmed_sat = confirmed;
-        *unconfirmed_sat = unconfirmed;
+        *confirmed_sat = confirmed.sat;
+        *unconfirmed_sat = unconfirmed.sat;
     }
     return rc;
+}
+
+/*
+ * Token data.
+ */
+
+/* Of a live transaction's output. */
+static int
+token_live(struct exi_view *v, const struct exi_txpos *pos, uint32_t index,
+           uint8_t *out, size_t *len)
+{
+    struct exi_txout x;
+    const uint8_t *raw, *p;
+    struct exi_tx tx;
+    size_t n;
+    int rc = exi_tx_raw(v, pos, &raw, &n);
+
+    if (rc == EXI_OK) {
+        rc = exi_tx_parse_whole(&tx, raw, n);
+    }
+    if (rc || index >= tx.nout) {
+        return rc ? rc : EXI_EFORMAT;
+    }
+    p = tx.outs;
+    for (uint32_t i = 0; i <= index; i++) {
+        p = exi_txout_next(&x, p);
+    }
+    n = exi_token_strip(&x, EXI_COIN_TOKENS);
+    memcpy(out, x.script - n, n);
+    *len = n;
+    return n > 0 ? EXI_OK : EXI_EFORMAT;
+}
+
+/* Of a settled one's: behind the script key of its `O` row. */
+static int
+token_settled(struct exi_view *v, uint64_t txnum, uint32_t index, uint8_t *out,
+              size_t *len)
+{
+    struct exi_rodb_val *holder;
+    const uint8_t *val;
+    struct exi_key k;
+    size_t n;
+    int rc;
+
+    exi_key_outpoint(&k, txnum, index);
+    rc = exi_rodb_get(v->h.gen->db, k.b, k.len, &holder, &val, &n);
+    if (rc) {
+        return rc;
+    }
+    if (n > EXI_SKEY_LEN && exi_outpoint_len_right(n, EXI_COIN_TOKENS)) {
+        *len = n - EXI_SKEY_LEN;
+        memcpy(out, val + EXI_SKEY_LEN, *len);
+    } else {
+        rc = EXI_EFORMAT;
+    }
+    exi_rodb_val_free(holder);
+    return rc;
+}
+
+int
+exi_utxo_token(struct exi_view *v, const struct exi_utxo *u, uint8_t *out,
+               size_t *len)
+{
+    struct exi_txpos pos;
+    int rc = exi_tx_find(v, &u->txid, &pos);
+
+    if (rc == EXI_OK) {
+        rc = pos.live ? token_live(v, &pos, u->index, out, len)
+                      : token_settled(v, pos.id, u->index, out, len);
+    }
+    return rc == EXI_ENOTFOUND ? EXI_EFORMAT : rc;
 }

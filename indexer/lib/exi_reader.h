@@ -179,19 +179,36 @@ struct exi_utxo {
     uint32_t index;
     int32_t height; /* 0 = mempool */
     int64_t value_sat;
+    bool tokens; /* holds tokens; only of coins with EXI_COIN_TOKENS */
 };
 typedef int (*exi_utxo_pt)(void *ctx, const struct exi_utxo *u);
+
+/* Which outputs of a coin with EXI_COIN_TOKENS count; of other coins all do. */
+enum exi_tokens {
+    EXI_TOKENS_INCLUDE,
+    EXI_TOKENS_EXCLUDE,
+    EXI_TOKENS_ONLY
+};
+
+/* Confirmed balance and the mempool's change to it, in satoshi. */
+int exi_balance(struct exi_view *v, const struct exi_arena *a,
+                const struct exi_skey *s, enum exi_tokens tokens,
+                int64_t *confirmed_sat,
+                int64_t *unconfirmed_sat) EXI_MUST_CHECK;
 
 /* Unspent outputs: confirmed by (chain order, index), then mempool ones; those
  * spent in the mempool are left out.  limit as above (rows). */
 int exi_unspent(struct exi_view *v, const struct exi_arena *a,
-                const struct exi_skey *s, uint64_t limit, exi_utxo_pt fn,
-                void *ctx) EXI_MUST_CHECK;
+                const struct exi_skey *s, enum exi_tokens tokens,
+                uint64_t limit, exi_utxo_pt fn, void *ctx) EXI_MUST_CHECK;
 
-/* Confirmed balance and the mempool's change to it, in satoshi. */
-int exi_balance(struct exi_view *v, const struct exi_arena *a,
-                const struct exi_skey *s, int64_t *confirmed_sat,
-                int64_t *unconfirmed_sat) EXI_MUST_CHECK;
+/*
+ * Token data (exi_token_parse) of an unspent output that has tokens, as
+ * exi_unspent() told it: *len bytes, at most EXI_TOKEN_MAX, into out.
+ * EXI_EFORMAT: the index is damaged; EXI_EIO.
+ */
+int exi_utxo_token(struct exi_view *v, const struct exi_utxo *u, uint8_t *out,
+                   size_t *len) EXI_MUST_CHECK;
 
 /* Status (exi_status.h): *some false = null.  limit as exi_history. */
 int exi_script_status(struct exi_view *v, const struct exi_arena *a,

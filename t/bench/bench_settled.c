@@ -139,11 +139,11 @@ ask_script(struct exi_view *v, const struct exi_arena *a, enum what what,
 
     switch (what) {
     case BALANCE:
-        rc = exi_balance(v, a, k, &sat, &unconfirmed);
+        rc = exi_balance(v, a, k, EXI_TOKENS_INCLUDE, &sat, &unconfirmed);
         *sum += (uint64_t) sat;
         return rc;
     case UNSPENT:
-        return exi_unspent(v, a, k, 0, sum_utxo, sum);
+        return exi_unspent(v, a, k, EXI_TOKENS_INCLUDE, 0, sum_utxo, sum);
     default:
         return exi_history(v, a, k, EXI_HIST_CONFIRMED, 0, sum_hist, sum);
     }

@@ -10,13 +10,22 @@
 #include "exi_address.h"
 
 static const char *const networks[] = {
-    "mainnet", "testnet",  "testnet4",         "signet",
-    "regtest", "litecoin", "litecoin-testnet", "litecoin-regtest",
+    "mainnet",
+    "testnet",
+    "testnet4",
+    "signet",
+    "regtest",
+    "litecoin",
+    "litecoin-testnet",
+    "litecoin-regtest",
+    "bitcoincash",
+    "bitcoincash-chipnet",
+    "bitcoincash-regtest",
 };
 
 #define NETWORKS (sizeof(networks) / sizeof(networks[0]))
 
-/* The forms of BIP 16, BIP 141 and of a public key's hash. */
+/* The forms of BIP 16, also of 32 bytes, BIP 141 and of a public key's hash. */
 static int
 is_script(const uint8_t *s, size_t n)
 {
@@ -26,6 +35,9 @@ is_script(const uint8_t *s, size_t n)
     }
     if (n == 23 && s[0] == 0xa9) {
         return s[1] == 20 && s[22] == 0x87;
+    }
+    if (n == 35 && s[0] == 0xaa) {
+        return s[1] == 32 && s[34] == 0x87;
     }
     if (s[0] == 0) {
         return (n == 22 || n == 34) && s[1] == n - 2;

@@ -9,7 +9,7 @@
  *
  *     H  script key 14, txnum 5              one history entry
  *     U  script key 14, txnum 5, index 4, amount 8
- *     O  txnum 5, index 4, script key 14
+ *     O  txnum 5, index 4, script key 14, first bytes of a hash of token data 8
  *     T  bucket 4, 3 bytes of the txid, txnum 5
  *     S  txnum 5, index 4, spending txnum 5
  */
@@ -19,11 +19,14 @@
 #include "blockbuild.h"
 #include "rnd.h"
 
+#include "exi_coin.h"
 #include "exi_format.h"
 #include "exi_script.h"
+#include "exi_token.h"
 
 #define CM_UNUSED __attribute__((unused))
 #define CM_FACT   36
+#define CM_SCRIPT 100
 
 struct cm_tx {
     struct exi_txid txid;
@@ -35,10 +38,11 @@ struct cm_tx {
 };
 
 struct cm_out {
-    int64_t value_sat;
-    int script;   /* number of the script; -1: has no rows */
-    size_t tx;    /* txnum */
-    size_t spent; /* txnum of the spender + 1, or 0 */
+    int64_t value_sat; /* with EXI_VALUE_TOKENS if it has a token prefix */
+    int script;        /* number of the script; -1: has no rows */
+    size_t tx;         /* txnum */
+    size_t spent;      /* txnum of the spender + 1, or 0 */
+    uint8_t token[8];  /* cm_token_hash() of the token prefix, or zeros */
 };
 
 struct cm_block {
@@ -62,6 +66,8 @@ struct cm {
     uint64_t seed;
     unsigned scripts; /* different ones to pick from */
     unsigned txs_max; /* in a block */
+    /* Bitcoin Cash: blocks in any order, token prefixes. */
+    bool cash;
 };
 
 struct cm_facts {
@@ -88,7 +94,7 @@ cm_script(uint8_t *script, int i)
         script[2] = 0x01;
         return 3;
     }
-    script[0] = 0x51;
+    script[0] = i % 7 == 3 ? EXI_TOKEN_PREFIX : 0x51; /* never well-formed */
     exi_put_le32(script + 1, (uint32_t) i * 2654435761u);
     return 5 + (size_t) (i % 30);
 }
@@ -152,12 +158,25 @@ cm_replaced(const struct cm *m, size_t tx, size_t ntxs)
     return false;
 }
 
+/* Stands for token data in an `O` fact. */
+static void
+cm_token_hash(uint8_t out[8], const uint8_t *token, size_t len)
+{
+    uint8_t h[EXI_HASH_LEN];
+
+    memset(out, 0, 8);
+    if (len > 0) {
+        exi_sha256(h, token, len);
+        memcpy(out, h, 8);
+    }
+}
+
 static void
 cm_fact_out(const struct cm *m, struct cm_facts *f, size_t out, uint32_t index,
             size_t ntxs)
 {
     const struct cm_out *o = &m->outs[out];
-    uint8_t tx[5], num[12];
+    uint8_t tx[5], num[12], val[EXI_SKEY_LEN + 8];
     struct exi_skey s;
 
     if (o->script < 0 || (o->spent != 0 && o->spent - 1 < ntxs)) {
@@ -168,7 +187,9 @@ cm_fact_out(const struct cm *m, struct cm_facts *f, size_t out, uint32_t index,
     exi_put_be32(num, index);
     exi_put_be64(num + 4, (uint64_t) o->value_sat);
     cm_fact(f, "U", s.b, EXI_SKEY_LEN, tx, 5, num, 12);
-    cm_fact(f, "O", tx, 5, num, 4, s.b, EXI_SKEY_LEN);
+    memcpy(val, s.b, EXI_SKEY_LEN);
+    memcpy(val + EXI_SKEY_LEN, o->token, 8);
+    cm_fact(f, "O", tx, 5, num, 4, val, sizeof(val));
 }
 
 /* History of one transaction, each script once. */
@@ -253,6 +274,32 @@ cm_take(struct cm *m, size_t i)
     return out;
 }
 
+/* A random token prefix before a script of len bytes; its length. */
+static size_t
+cm_token(uint8_t *script, size_t len)
+{
+    uint8_t p[60] = { EXI_TOKEN_PREFIX };
+    bool nft = rnd_below(2) != 0, amount = !nft || rnd_below(2) != 0;
+    bool commitment = nft && rnd_below(2) != 0;
+    size_t n = 33;
+
+    exi_put_le64(p + 1, rnd());
+    p[n++] = (uint8_t) (nft << 5 | amount << 4 | commitment << 6
+                        | (nft ? rnd_below(3) : 0));
+    if (commitment) {
+        p[n] = (uint8_t) (1 + rnd_below(10));
+        n += 1 + p[n];
+    }
+    if (amount) {
+        p[n++] = 0xfd;
+        p[n++] = (uint8_t) rnd_below(256);
+        p[n++] = 1;
+    }
+    memmove(script + n, script, len);
+    memcpy(script, p, n);
+    return n;
+}
+
 /* Adds a transaction to the block under way; script[i] for each output. */
 CM_UNUSED static void
 cm_tx(struct cm *m, struct bb *b, const size_t *ins, size_t nins, uint64_t tag,
@@ -260,7 +307,7 @@ cm_tx(struct cm *m, struct bb *b, const size_t *ins, size_t nins, uint64_t tag,
 {
     struct bb_in *in = malloc((nins + 1) * sizeof(*in));
     struct bb_out *out = malloc(nout * sizeof(*out));
-    uint8_t *code = calloc(nout, 40);
+    uint8_t *code = calloc(nout, CM_SCRIPT);
     uint32_t height = (uint32_t) m->nblocks;
     struct cm_tx *t;
 
@@ -284,16 +331,28 @@ cm_tx(struct cm *m, struct bb *b, const size_t *ins, size_t nins, uint64_t tag,
         m->ins[m->nins++] = ins[i];
     }
     for (size_t i = 0; i < nout; i++) {
-        out[i].scriptlen = cm_script(code + 40 * i, script[i]);
-        out[i].script = code + 40 * i;
+        int64_t flag = 0;
+        uint8_t plain[CM_SCRIPT], token[8];
+
+        out[i].scriptlen = cm_script(code + CM_SCRIPT * i, script[i]);
+        out[i].script = code + CM_SCRIPT * i;
+        if (m->cash && nins != 0 && rnd_below(4) == 0) {
+            out[i].scriptlen +=
+                cm_token(code + CM_SCRIPT * i, out[i].scriptlen);
+            flag = EXI_VALUE_TOKENS;
+        }
+        cm_token_hash(token, out[i].script,
+                      flag ? out[i].scriptlen - cm_script(plain, script[i])
+                           : 0);
         /* A coinbase is made of its tag alone, so that it can come twice. */
         out[i].value_sat = nins == 0 ? 5000000000 : (int64_t) rnd_bits(40);
         CM_ROOM(m->outs, m->nouts);
         m->outs[m->nouts++] = (struct cm_out){
-            .value_sat = out[i].value_sat,
+            .value_sat = out[i].value_sat | flag,
             .script = height == 0 || script[i] < 0 ? -1 : script[i],
             .tx = m->ntxs,
         };
+        memcpy(m->outs[m->nouts - 1].token, token, 8);
     }
     bb_tx(b, &t->txid, nins ? in : NULL, nins ? nins : tag, out, nout,
           rnd_below(2) != 0);
@@ -374,6 +433,65 @@ cm_random_tx(struct cm *m, struct bb *b)
     cm_mature(m, m->ntxs - 1);
 }
 
+/* Number of a transaction whose block is put in order; at[i]: the one that is
+ * at position i. */
+static size_t
+cm_moved(size_t tx, size_t first, const size_t *at, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (first + at[i] == tx) {
+            return first + i;
+        }
+    }
+    return tx;
+}
+
+/*
+ * Puts the transactions of the block under way in the order of their txids, the
+ * coinbase first.
+ */
+CM_UNUSED static void
+cm_canonical(struct cm *m, struct bb *b)
+{
+    size_t first = m->nblocks ? m->blocks[m->nblocks - 1].tx_count : 0;
+    size_t n = m->ntxs - first, len = 0, size, to;
+    struct cm_tx *txs = malloc(n * sizeof(*txs));
+    size_t *at = malloc(n * sizeof(*at));
+    uint8_t *raw = malloc(b->txslen + 1);
+
+    for (size_t i = 0, k; i < n; i++) {
+        for (k = i; k > 1
+                    && memcmp(m->txs[first + i].txid.b,
+                              m->txs[first + at[k - 1]].txid.b, EXI_HASH_LEN)
+                           < 0;
+             k--) {
+            at[k] = at[k - 1];
+        }
+        at[k] = i;
+    }
+    for (size_t i = 0; i < n; i++) {
+        txs[i] = m->txs[first + at[i]];
+        to = at[i] + 1 < n ? m->txs[first + at[i] + 1].offset : b->txslen;
+        size = to - txs[i].offset;
+        memcpy(raw + len, b->txs + txs[i].offset, size);
+        memcpy(b->ids[i].b, txs[i].txid.b, EXI_HASH_LEN);
+        txs[i].offset = (uint32_t) len;
+        txs[i].pos = (uint32_t) i;
+        len += size;
+    }
+    for (size_t i = 0; i < m->nouts; i++) {
+        m->outs[i].tx = cm_moved(m->outs[i].tx, first, at, n);
+        if (m->outs[i].spent != 0) {
+            m->outs[i].spent = 1 + cm_moved(m->outs[i].spent - 1, first, at, n);
+        }
+    }
+    memcpy(m->txs + first, txs, n * sizeof(*txs));
+    memcpy(b->txs, raw, b->txslen);
+    free(txs);
+    free(at);
+    free(raw);
+}
+
 /* A block of random transactions; coinbase: what its tag is. */
 CM_UNUSED static void
 cm_random_block(struct cm *m, uint64_t seed)
@@ -394,6 +512,9 @@ cm_random_block(struct cm *m, uint64_t seed)
         cm_random_tx(m, &b);
     }
     cm_mature(m, m->blocks == NULL ? 0 : m->blocks[m->nblocks - 1].tx_count);
+    if (m->cash) {
+        cm_canonical(m, &b);
+    }
     cm_close(m, &b);
     bb_free(&b);
     rnd_state = saved;

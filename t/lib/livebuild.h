@@ -20,6 +20,7 @@
 #include "lib/exi_script.h"
 #include "lib/exi_sha256.h"
 #include "lib/exi_status.h"
+#include "lib/exi_token.h"
 
 #define LB_UNUSED __attribute__((unused))
 
@@ -37,6 +38,7 @@
 struct lb_out {
     int script; /* -1: OP_RETURN */
     int64_t value;
+    bool tokens; /* has a token prefix */
 };
 struct lb_in {
     int tx;
@@ -68,6 +70,16 @@ struct lb_state {
     int where[LB_MAX_TX];
     int pos[LB_MAX_TX];
 };
+/* Bitcoin Cash: tokens, and blocks in the order of txids. */
+static bool lb_cash;
+
+/* Prefix of an output with tokens: an amount of 5 of the category 11...11. */
+static const uint8_t lb_token[] = { 0xef, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11,
+                                    0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11,
+                                    0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11,
+                                    0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11,
+                                    0x11, 0x11, 0x11, 0x11, 0x11, 0x10, 0x05 };
+
 struct lb {
     struct lb_tx tx[LB_MAX_TX];
     int ntx;
@@ -136,7 +148,13 @@ lb_serialize(const struct lb *lb, struct lb_bytes *m, const struct lb_tx *t,
     for (int i = 0; i < t->nout; i++) {
         int s = t->out[i].script;
         lb_le(m, (uint64_t) t->out[i].value, 8);
-        lb_le(m, s < 0 ? sizeof op_return : sizeof lb->script[0], 1);
+        lb_le(m,
+              (s < 0 ? sizeof op_return : sizeof lb->script[0])
+                  + (t->out[i].tokens ? sizeof lb_token : 0),
+              1);
+        if (t->out[i].tokens) {
+            lb_put(m, lb_token, sizeof lb_token);
+        }
         lb_put(m, s < 0 ? op_return : lb->script[s],
                s < 0 ? sizeof op_return : sizeof lb->script[0]);
     }
@@ -224,6 +242,7 @@ lb_finish_tx(struct lb *lb, int64_t sum)
         t->out[i].script = rnd_below(10) == 0  ? -1
                            : rnd_below(3) == 0 ? 0
                                                : (int) rnd_below(LB_SCRIPTS);
+        t->out[i].tokens = lb_cash && t->nin != 0 && rnd_below(3) == 0;
         sum -= part;
     }
     return lb_seal_tx(lb, rnd_below(2));
@@ -409,10 +428,37 @@ lb_ok_chain(const struct lb *lb, const struct lb_state *st, int tx,
     return st->where[tx] >= 0 && lb_spender(lb, st, tx, index) < 0;
 }
 
+/* Canonical order: by txid as displayed, the coinbase first. */
+LB_UNUSED static void
+lb_canonical(const struct lb *lb, struct lb_block *b)
+{
+    for (int i = 2; i < b->ntx; i++) {
+        int t = b->tx[i], k = i;
+
+        for (; k > 1; k--) {
+            const uint8_t *x = lb->tx[t].id.b, *y = lb->tx[b->tx[k - 1]].id.b;
+            int j = 31;
+
+            while (j > 0 && x[j] == y[j]) {
+                j--;
+            }
+            if (x[j] >= y[j]) {
+                break;
+            }
+            b->tx[k] = b->tx[k - 1];
+        }
+        b->tx[k] = t;
+    }
+}
+
 /* Random order with parents before children; the coinbase stays first. */
 LB_UNUSED static void
 lb_shuffle(const struct lb *lb, struct lb_block *b)
 {
+    if (lb_cash) {
+        lb_canonical(lb, b);
+        return;
+    }
     for (int n = 0; n < 2 * b->ntx; n++) {
         int i = 1 + (int) rnd_below((uint64_t) b->ntx);
         bool child = false;

@@ -129,6 +129,50 @@ lb_model_status(struct lb_text *t, const struct lb *lb,
     lb_say(t, "\n");
 }
 
+/* Does an output count? */
+LB_UNUSED static bool
+lb_counts(const struct lb_out *o, int script, enum exi_tokens tokens)
+{
+    return o->script == script
+           && (tokens == EXI_TOKENS_INCLUDE
+               || o->tokens == (tokens == EXI_TOKENS_ONLY));
+}
+
+/* Unspent outputs and balance; e[0 ... n - 1]: the history. */
+LB_UNUSED static void
+lb_model_unspent(struct lb_text *t, const struct lb *lb,
+                 const struct lb_state *st, int script, enum exi_tokens tokens,
+                 const struct lb_entry *e, int n)
+{
+    int64_t conf = 0, unconf = 0;
+
+    for (int i = 0; i < n; i++) {
+        const struct lb_tx *x = &lb->tx[e[i].tx];
+        int64_t *sum = e[i].height > 0 ? &conf : &unconf;
+
+        for (int j = 0; j < x->nin; j++) {
+            const struct lb_out *o = &lb->tx[x->in[j].tx].out[x->in[j].index];
+
+            *sum -= lb_counts(o, script, tokens) ? o->value : 0;
+        }
+        for (int j = 0; j < x->nout; j++) {
+            if (!lb_counts(&x->out[j], script, tokens)) {
+                continue;
+            }
+            *sum += x->out[j].value;
+            if (lb_spender(lb, st, e[i].tx, (uint32_t) j) < 0) {
+                lb_say(t, "unspent ");
+                lb_say_hash(t, x->id.b);
+                lb_say(t, ":%d %d %lld%s\n", j,
+                       e[i].height > 0 ? e[i].height : 0,
+                       (long long) x->out[j].value,
+                       x->out[j].tokens ? " tokens as expected" : "");
+            }
+        }
+    }
+    lb_say(t, "balance %lld %lld\n", (long long) conf, (long long) unconf);
+}
+
 /* All answers about one script, from the model. */
 LB_UNUSED static void
 lb_model_script(struct lb_text *t, const struct lb *lb,
@@ -136,7 +180,6 @@ lb_model_script(struct lb_text *t, const struct lb *lb,
 {
     struct lb_entry *e = malloc(LB_MAX_TX * sizeof *e);
     int n = lb_history(lb, st, script, e);
-    int64_t conf = 0, unconf = 0;
 
     lb_say(t, "script %d\n", script);
     for (int i = 0; i < n; i++) {
@@ -144,27 +187,9 @@ lb_model_script(struct lb_text *t, const struct lb *lb,
         lb_say(t, " %d %lld\n", e[i].height,
                e[i].height > 0 ? -1 : (long long) lb->tx[e[i].tx].fee);
     }
-    for (int i = 0; i < n; i++) {
-        const struct lb_tx *x = &lb->tx[e[i].tx];
-        int64_t *sum = e[i].height > 0 ? &conf : &unconf;
-        for (int j = 0; j < x->nin; j++) {
-            const struct lb_out *o = &lb->tx[x->in[j].tx].out[x->in[j].index];
-            *sum -= o->script == script ? o->value : 0;
-        }
-        for (int j = 0; j < x->nout; j++) {
-            if (x->out[j].script != script) {
-                continue;
-            }
-            *sum += x->out[j].value;
-            if (lb_spender(lb, st, e[i].tx, (uint32_t) j) < 0) {
-                lb_say(t, "unspent ");
-                lb_say_hash(t, x->id.b);
-                lb_say(t, ":%d %d %lld\n", j, e[i].height > 0 ? e[i].height : 0,
-                       (long long) x->out[j].value);
-            }
-        }
+    for (int i = 0; i <= (lb_cash ? EXI_TOKENS_ONLY : 0); i++) {
+        lb_model_unspent(t, lb, st, script, (enum exi_tokens) i, e, n);
     }
-    lb_say(t, "balance %lld %lld\n", (long long) conf, (long long) unconf);
     lb_model_status(t, lb, e, n);
     free(e);
 }
@@ -213,12 +238,29 @@ lb_hist_cb(void *ctx, const struct exi_hist *h)
     return h->confirmed == (h->height > 0) ? 0 : EXI_EFORMAT;
 }
 
+/* The view that is being asked. */
+static struct exi_view *lb_asked;
+
+/* Has the index the token data of the output? */
+LB_UNUSED static const char *
+lb_token_right(const struct exi_utxo *u)
+{
+    uint8_t data[EXI_TOKEN_MAX];
+    size_t len = 0;
+
+    return exi_utxo_token(lb_asked, u, data, &len) == EXI_OK
+                   && len == sizeof lb_token && memcmp(data, lb_token, len) == 0
+               ? " tokens as expected"
+               : " other tokens";
+}
+
 LB_UNUSED static int
 lb_utxo_cb(void *ctx, const struct exi_utxo *u)
 {
     lb_say(ctx, "unspent ");
     lb_say_hash(ctx, u->txid.b);
-    lb_say(ctx, ":%u %d %lld\n", u->index, u->height, (long long) u->value_sat);
+    lb_say(ctx, ":%u %d %lld%s\n", u->index, u->height,
+           (long long) u->value_sat, u->tokens ? lb_token_right(u) : "");
     return 0;
 }
 
@@ -233,17 +275,23 @@ lb_view_script(struct lb_text *t, const struct lb *lb, struct exi_view *v,
     bool some;
     int rc;
 
+    lb_asked = v;
     lb_say(t, "script %d\n", script);
     rc = exi_history(v, &lb_arena, s, EXI_HIST_CONFIRMED | EXI_HIST_MEMPOOL, 0,
                      lb_hist_cb, t);
-    if (rc == EXI_OK) {
-        rc = exi_unspent(v, &lb_arena, s, 0, lb_utxo_cb, t);
+    for (int i = 0; rc == EXI_OK && i <= (lb_cash ? EXI_TOKENS_ONLY : 0); i++) {
+        enum exi_tokens tokens = (enum exi_tokens) i;
+
+        rc = exi_unspent(v, &lb_arena, s, tokens, 0, lb_utxo_cb, t);
+        if (rc == EXI_OK) {
+            rc = exi_balance(v, &lb_arena, s, tokens, &conf, &unconf);
+        }
+        if (rc == EXI_OK) {
+            lb_say(t, "balance %lld %lld\n", (long long) conf,
+                   (long long) unconf);
+        }
     }
     if (rc == EXI_OK) {
-        rc = exi_balance(v, &lb_arena, s, &conf, &unconf);
-    }
-    if (rc == EXI_OK) {
-        lb_say(t, "balance %lld %lld\n", (long long) conf, (long long) unconf);
         rc = exi_script_status(v, &lb_arena, s, 0, d, &some);
     }
     if (rc == EXI_OK) {

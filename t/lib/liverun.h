@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "exi_coin.h"
 #include "live.h"
 #include "settle.h"
 
@@ -67,7 +68,8 @@ LB_UNUSED static void
 lr_open_settle(struct lr *r)
 {
     struct settle_opts o = { .data_dir = r->dir,
-                             .network = "regtest",
+                             .network =
+                                 lb_cash ? "bitcoincash-regtest" : "regtest",
                              .genesis = r->lb->block[0].hash,
                              .expected_txs = r->expected ? r->expected : 2000,
                              .keep_generations = 1 };
@@ -103,6 +105,8 @@ lr_open_live(struct lr *r)
 {
     struct live_opts o = { .data_dir = r->dir,
                            .map_bytes = r->map_bytes,
+                           .coin = exi_coin_flags(
+                               settle_params(r->settle)->network),
                            .prevout = lr_prevout,
                            .prevout_ctx = r->settle };
 

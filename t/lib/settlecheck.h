@@ -191,12 +191,16 @@ sc_row_outpoint(struct sc *c, const uint8_t *key, size_t keylen,
 {
     struct exi_rd k = exi_rd(key + 6, keylen - 6);
     uint32_t index = exi_rd_ovarint(&k);
-    uint8_t num[4];
+    uint8_t num[4], fact[EXI_SKEY_LEN + 8];
 
+    if (k.bad || k.p != k.end || len < EXI_SKEY_LEN) {
+        return sc_fail("O row");
+    }
     exi_put_be32(num, index);
-    cm_fact(&c->facts, "O", key + 1, 5, num, 4, val, len);
-    return !k.bad && k.p == k.end && len == EXI_SKEY_LEN ? true
-                                                         : sc_fail("O row");
+    memcpy(fact, val, EXI_SKEY_LEN);
+    cm_token_hash(fact + EXI_SKEY_LEN, val + EXI_SKEY_LEN, len - EXI_SKEY_LEN);
+    cm_fact(&c->facts, "O", key + 1, 5, num, 4, fact, sizeof(fact));
+    return true;
 }
 
 static bool
@@ -562,7 +566,8 @@ SC_UNUSED static struct settle_opts
 sc_opts(const struct cm *m, const char *dir)
 {
     struct settle_opts o = { .data_dir = dir,
-                             .network = "regtest",
+                             .network =
+                                 m->cash ? "bitcoincash-regtest" : "regtest",
                              .genesis = m->blocks[0].hash,
                              .expected_txs = 40 << 9,
                              .spender = true,

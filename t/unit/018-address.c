@@ -1,5 +1,5 @@
 /*
- * exi_address.h: vectors of BIP 173 and BIP 350, base58 addresses with known
+ * exi_address.h: vectors of BIP 173, BIP 350, CashAddr, base58 addresses with known
  * scripts, and that no change of one character is accepted.
  */
 #include "exi_address.h"
@@ -43,6 +43,60 @@ static const struct vector vectors[] = {
       "76a914000000000000000000000000000000000000000088ac" },
     { "mainnet", "3P14159f73E4gFr7JterCCQh9QjiTjiZrG",
       "a914e9c3dd0c07aac76179ebc76a6c78d4d67c6c160a87" },
+    /* cashaddr: the specification's P2PKH and P2SH, the types of CHIP-2022-02
+       that know tokens, 32 bytes, without prefix, upper case, legacy */
+    { "bitcoincash", "bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a",
+      "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
+    { "bitcoincash", "qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a",
+      "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
+    { "bitcoincash", "QPM2QSZNHKS23Z7629MMS6S4CWEF74VCWVY22GDX6A",
+      "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
+    { "bitcoincash", "1BpEi6DfDAUFd7GtittLSdBeYJvcoaVggu",
+      "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
+    { "bitcoincash", "bitcoincash:ppm2qsznhks23z7629mms6s4cwef74vcwvn0h829pq",
+      "a91476a04053bda0a88bda5177b86a15c3b29f55987387" },
+    { "bitcoincash", "3CWFddi6m4ndiGyKqzYvsFYagqDLPVMTzC",
+      "a91476a04053bda0a88bda5177b86a15c3b29f55987387" },
+    { "bitcoincash", "bitcoincash:zpm2qsznhks23z7629mms6s4cwef74vcwvrqekrq9w",
+      "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
+    { "bitcoincash", "bitcoincash:rpm2qsznhks23z7629mms6s4cwef74vcwv59yeyr7n",
+      "a91476a04053bda0a88bda5177b86a15c3b29f55987387" },
+    { "bitcoincash-chipnet",
+      "bchtest:pvqqzqsrqszsvpcgpy9qkrqdpc83qygjzv2p29shrqv35xcur50p75dfqqc8x",
+      "aa20000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f8"
+      "7" },
+    { "bitcoincash-testnet4",
+      "bchtest:rvqqzqsrqszsvpcgpy9qkrqdpc83qygjzv2p29shrqv35xcur50p7x74pee7d",
+      "aa20000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f8"
+      "7" },
+    { "bitcoincash-regtest",
+      "bchreg:qpm2qsznhks23z7629mms6s4cwef74vcwv6ycwvz78",
+      "76a91476a04053bda0a88bda5177b86a15c3b29f55987388ac" },
+    /* cashaddr: P2PKH of 32 bytes, size and hash differ, unknown type, reserved
+       bit, another network's prefix, said or not, mixed case, bech32 */
+    { "bitcoincash-testnet",
+      "bchtest:qvqqzqsrqszsvpcgpy9qkrqdpc83qygjzv2p29shrqv35xcur50p7as85cvlh",
+      NULL },
+    { "bitcoincash-testnet",
+      "bchtest:zvqqzqsrqszsvpcgpy9qkrqdpc83qygjzv2p29shrqv35xcur50p70rm4pdxu",
+      NULL },
+    { "bitcoincash-testnet",
+      "bchtest:qyqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqwvkr8enl", NULL },
+    { "bitcoincash-testnet",
+      "bchtest:ypm2qsznhks23z7629mms6s4cwef74vcwvwvp6na2w", NULL },
+    { "bitcoincash-testnet",
+      "bchtest:spm2qsznhks23z7629mms6s4cwef74vcwv36mfygn5", NULL },
+    { "bitcoincash-regtest",
+      "bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a", NULL },
+    { "bitcoincash-regtest", "qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a",
+      NULL },
+    { "bitcoincash", "bitcoincash:Qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a",
+      NULL },
+    { "bitcoincash", "bitcoincash:", NULL },
+    { "bitcoincash", "bitcoincash", NULL },
+    { "bitcoincash", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", NULL },
+    { "mainnet", "bitcoincash:qpm2qsznhks23z7629mms6s4cwef74vcwvy22gdx6a",
+      NULL },
     /* of another network, checksum of the other kind, wrong lengths, mixed
        case, bits left over */
     { "testnet", "BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4", NULL },

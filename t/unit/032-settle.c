@@ -134,9 +134,9 @@ lookups_right(struct settle *s, struct exi_past *past, const struct cm *m)
 
 /* A random chain in random batches, closed and opened again in between. */
 static void
-random_chain(bool spender)
+random_chain(bool spender, bool cash)
 {
-    struct cm m = { .scripts = 60, .txs_max = 25 };
+    struct cm m = { .scripts = 60, .txs_max = 25, .cash = cash };
     const char *data = fresh();
     struct exi_past *past;
     uint32_t next = 0;
@@ -173,8 +173,16 @@ random_chain(bool spender)
 static void
 test_random(void)
 {
-    random_chain(true);
-    random_chain(false);
+    random_chain(true, false);
+    random_chain(false, false);
+}
+
+/* Bitcoin Cash: inputs before their outputs in a block, token prefixes. */
+static void
+test_cash(void)
+{
+    random_chain(true, true);
+    random_chain(false, true);
 }
 
 /* Adding and then dropping leaves nothing. */
@@ -503,6 +511,7 @@ main(void)
     rnd_init();
     dir = sc_tmp();
     subtest("random chains", test_random);
+    subtest("canonical order and tokens", test_cash);
     subtest("abort", test_abort);
     subtest("bad blocks", test_bad_blocks);
     subtest("bad spends", test_bad_spends);

@@ -37,9 +37,9 @@ spend(struct lb_in a, struct lb_in b, int nin, int script)
     }
     t->fee = 1000;
     t->nout = 3;
-    t->out[0] = (struct lb_out){ script, (sum - 1000) / 2 };
-    t->out[1] = (struct lb_out){ script, sum - 1000 - (sum - 1000) / 2 };
-    t->out[2] = (struct lb_out){ -1, 0 };
+    t->out[0] = (struct lb_out){ script, (sum - 1000) / 2, false };
+    t->out[1] = (struct lb_out){ script, sum - 1000 - (sum - 1000) / 2, false };
+    t->out[2] = (struct lb_out){ -1, 0, false };
     return lb_seal_tx(lb, true);
 }
 
@@ -60,7 +60,7 @@ coinbase(int script)
     t->nin = 0;
     t->fee = 0;
     t->nout = 1;
-    t->out[0] = (struct lb_out){ script, 5000000000 };
+    t->out[0] = (struct lb_out){ script, 5000000000, false };
     return lb_seal_tx(lb, false);
 }
 

@@ -382,12 +382,11 @@ abort_some(struct run *u, int step)
          "step %d: state after abort", step);
 }
 
-int
-main(void)
+static void
+random_changes(void)
 {
     struct run *u = calloc(1, sizeof *u);
 
-    rnd_init();
     lr_start(&u->r, 12);
     for (int i = 0; i < STEPS; i++) {
         if (rnd_below(6) == 0) {
@@ -403,5 +402,14 @@ main(void)
        live_state(u->r.live)->live_floor);
     lr_stop(&u->r);
     free(u);
+}
+
+int
+main(void)
+{
+    rnd_init();
+    subtest("random changes", random_changes);
+    lb_cash = true;
+    subtest("Bitcoin Cash: canonical order, tokens", random_changes);
     return done_testing();
 }

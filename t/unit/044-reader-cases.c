@@ -87,12 +87,14 @@ check_limits(struct lr *run, struct exi_view *v, void *ctx)
     c.stop_at = 5;
     bad |= (hist_count(v, 3, 0, &c) != 77 || c.n != 5) << 2;
     c.n = 0;
-    bad |= (exi_unspent(v, &lb_arena, s, (uint64_t) unspent, count_utxo, &c)
+    bad |= (exi_unspent(v, &lb_arena, s, EXI_TOKENS_INCLUDE, (uint64_t) unspent,
+                        count_utxo, &c)
                 != EXI_OK
             || (int) c.n != unspent)
            << 3;
     c.n = 0;
-    bad |= (exi_unspent(v, &lb_arena, s, (uint64_t) unspent - 1, count_utxo, &c)
+    bad |= (exi_unspent(v, &lb_arena, s, EXI_TOKENS_INCLUDE,
+                        (uint64_t) unspent - 1, count_utxo, &c)
                 != EXI_ELIMIT
             || c.n != 0)
            << 4;

@@ -186,7 +186,9 @@ test_bad_options(void)
     refused("--network mainet",
             "option --network: network \"mainet\" is not known; one of "
             "mainnet, testnet, testnet4, signet, regtest, litecoin, "
-            "litecoin-testnet, litecoin-regtest");
+            "litecoin-testnet, litecoin-regtest, "
+            "bitcoincash, bitcoincash-testnet, bitcoincash-testnet4, "
+            "bitcoincash-scalenet, bitcoincash-chipnet, bitcoincash-regtest");
 }
 
 static void

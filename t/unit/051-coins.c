@@ -5,6 +5,7 @@
 #include "coins.h"
 
 #include "exi_address.h"
+#include "exi_coin.h"
 #include "exi_hex.h"
 #include "exi_sha256.h"
 #include "tap.h"
@@ -28,24 +29,42 @@ static const struct {
     unsigned p2pkh, p2sh, p2sh2;
     const char *hrp;
     const char *magic;
+    const char *cash; /* prefix of cashaddr; such coins have all flags */
 } want[] = {
     { "mainnet", "main", HEAD BITCOIN_ROOT "29ab5f49ffff001d1dac2b7c", 8332, 0,
-      5, 5, "bc", "f9beb4d9" },
+      5, 5, "bc", "f9beb4d9", NULL },
     { "testnet", "test", HEAD BITCOIN_ROOT "dae5494dffff001d1aa4ae18", 18332,
-      111, 196, 196, "tb", "0b110907" },
+      111, 196, 196, "tb", "0b110907", NULL },
     { "testnet4", "testnet4", HEAD TESTNET4_ROOT "046f3566ffff001dbb0c7817",
-      48332, 111, 196, 196, "tb", "1c163f28" },
+      48332, 111, 196, 196, "tb", "1c163f28", NULL },
     { "signet", "signet", HEAD BITCOIN_ROOT "008f4d5fae77031e8ad22203", 38332,
-      111, 196, 196, "tb", "0a03cf40" },
+      111, 196, 196, "tb", "0a03cf40", NULL },
     { "regtest", "regtest", HEAD BITCOIN_ROOT "dae5494dffff7f2002000000", 18443,
-      111, 196, 196, "bcrt", "fabfb5da" },
+      111, 196, 196, "bcrt", "fabfb5da", NULL },
     { "litecoin", "main", HEAD LITECOIN_ROOT "b9aa8e4ef0ff0f1ecd513f7c", 9332,
-      48, 50, 5, "ltc", "fbc0b6db" },
+      48, 50, 5, "ltc", "fbc0b6db", NULL },
     { "litecoin-testnet", "test", HEAD LITECOIN_ROOT "f60ba158f0ff0f1ee1790400",
-      19332, 111, 58, 196, "tltc", "fdd2c8f1" },
+      19332, 111, 58, 196, "tltc", "fdd2c8f1", NULL },
     { "litecoin-regtest", "regtest",
       HEAD LITECOIN_ROOT "dae5494dffff7f2000000000", 19443, 111, 58, 196,
-      "rltc", "fabfb5da" },
+      "rltc", "fabfb5da", NULL },
+    { "bitcoincash", "main", HEAD BITCOIN_ROOT "29ab5f49ffff001d1dac2b7c", 8332,
+      0, 5, 5, NULL, "f9beb4d9", "bitcoincash" },
+    { "bitcoincash-testnet", "test",
+      HEAD BITCOIN_ROOT "dae5494dffff001d1aa4ae18", 18332, 111, 196, 196, NULL,
+      "0b110907", "bchtest" },
+    { "bitcoincash-testnet4", "test4",
+      HEAD BITCOIN_ROOT "f1a93c5fffff001d01d3cd06", 28332, 111, 196, 196, NULL,
+      "cd22a792", "bchtest" },
+    { "bitcoincash-scalenet", "scale",
+      HEAD BITCOIN_ROOT "c6da435fffff001da4d594a2", 38332, 111, 196, 196, NULL,
+      "bac22dc4", "bchtest" },
+    { "bitcoincash-chipnet", "chip",
+      HEAD BITCOIN_ROOT "f1a93c5fffff001d01d3cd06", 48332, 111, 196, 196, NULL,
+      "cd22a792", "bchtest" },
+    { "bitcoincash-regtest", "regtest",
+      HEAD BITCOIN_ROOT "dae5494dffff7f2002000000", 18443, 111, 196, 196, NULL,
+      "fabfb5da", "bchreg" },
 };
 
 #define NWANT (sizeof(want) / sizeof(want[0]))
@@ -64,6 +83,14 @@ test_genesis(size_t i, const struct coin *c)
     is_str(c->genesis, hex, "genesis hash of %s", c->network);
 }
 
+/* Equal, or both NULL. */
+static void
+is_text(const char *got, const char *text, const char *name)
+{
+    is_str(got == NULL ? "(none)" : got, text == NULL ? "(none)" : text, "%s",
+           name);
+}
+
 /* The library has the coin's addresses. */
 static void
 test_addresses(size_t i, const struct coin *c)
@@ -71,7 +98,13 @@ test_addresses(size_t i, const struct coin *c)
     const struct exi_address_kinds *k = exi_address_kinds(c->network);
 
     if (ok(k != NULL, "addresses of %s are known", c->network)) {
-        is_str(k->hrp, want[i].hrp, "hrp");
+        is_text(k->hrp, want[i].hrp, "hrp");
+        is_text(k->cash, want[i].cash, "prefix of cashaddr");
+        is_int(exi_coin_flags(c->network),
+               want[i].cash == NULL
+                   ? 0
+                   : EXI_COIN_CTOR | EXI_COIN_TOKENS | EXI_COIN_CASH,
+               "flags");
         is_int(k->p2pkh, want[i].p2pkh, "p2pkh");
         is_int(k->p2sh, want[i].p2sh, "p2sh");
         is_int(k->p2sh2, want[i].p2sh2, "older p2sh");

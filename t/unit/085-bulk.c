@@ -146,12 +146,12 @@ synced_right(const struct cm *m, uint32_t to, const struct bulk_opts *o,
 
 /* Memory from "all fits" down to "everything is divided and spilled". */
 static void
-test_random(void)
+random_chains(bool cash)
 {
     static const size_t memory[] = { 64 << 20, 1 << 20, 100000, 20000, 3000 };
 
     for (unsigned i = 0; i < 20; i++) {
-        struct cm m = { .scripts = 60, .txs_max = 25 };
+        struct cm m = { .scripts = 60, .txs_max = 25, .cash = cash };
         struct bulk_opts o = opts(memory[i % 5], 1 + i % 3,
                                   i % 4 == 0   ? 0
                                   : i % 4 == 1 ? 20
@@ -166,11 +166,23 @@ test_random(void)
     each_done("random chains");
 }
 
+static void
+test_random(void)
+{
+    random_chains(false);
+}
+
+static void
+test_cash(void)
+{
+    random_chains(true);
+}
+
 /* The facts of both ways to sync, directly. */
 static void
-test_same(void)
+same(bool cash)
 {
-    struct cm m = { .scripts = 30, .txs_max = 30 };
+    struct cm m = { .scripts = 30, .txs_max = 30, .cash = cash };
     struct bulk_opts o = opts(50000, 2, 60000);
     const struct exi_meta *x, *y;
     struct settle *s[2];
@@ -208,6 +220,13 @@ test_same(void)
         settle_close(s[i]);
     }
     cm_free(&m);
+}
+
+static void
+test_same(void)
+{
+    same(false);
+    same(true);
 }
 
 /* One block with the given coinbase. */
@@ -573,6 +592,7 @@ main(void)
     rnd_init();
     dir = sc_tmp();
     subtest("random chains", test_random);
+    subtest("canonical order and tokens", test_cash);
     subtest("the same as settle_add", test_same);
     subtest("duplicate coinbases", test_duplicates);
     subtest("heavy scripts", test_heavy);
