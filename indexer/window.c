@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "initial.h"
+#include "lib/exi_coin.h"
 #include "live_load.h"
 #include "log.h"
 
@@ -229,8 +230,13 @@ int
 window_load(struct sync *s)
 {
     struct window w = { .s = s };
-    int rc = ask_hashes(&w);
+    int rc;
 
+    /* Canonical order and tokens are follow_tip()'s alone. */
+    if (exi_coin_flags(s->conf->network) != 0) {
+        return EXI_OK;
+    }
+    rc = ask_hashes(&w);
     if (rc == EXI_OK && w.n > 0) {
         rc = open_source(&w);
         if (rc == EXI_OK) {

@@ -3,6 +3,8 @@
  * generation and no snapshot, for the look-ups that need nothing else.
  */
 #include "exi_past.h"
+#include "exi_coin.h"
+#include "exi_token.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -207,6 +209,7 @@ find_txnums(struct exi_past *p, struct exi_past_out *v, size_t n)
 static int
 find_scripts(struct exi_past *p, struct exi_past_out *v, size_t n)
 {
+    unsigned coin = exi_coin_flags(p->v.h.gen->m.params.network);
     const uint8_t *val;
     struct exi_key k;
     size_t vallen;
@@ -216,7 +219,7 @@ find_scripts(struct exi_past *p, struct exi_past_out *v, size_t n)
     for (size_t i = 0; i < n && rc == EXI_OK; i++) {
         exi_key_outpoint(&k, v[i].txnum, v[i].index);
         rc = row_at(p, &k, &val, &vallen);
-        if (rc == EXI_OK && vallen != EXI_SKEY_LEN) {
+        if (rc == EXI_OK && !exi_outpoint_len_right(vallen, coin)) {
             rc = EXI_EFORMAT;
         }
         if (rc == EXI_OK) {
