@@ -18,12 +18,9 @@
 #include <unistd.h>
 
 #include "lib/exi_hex.h"
-#include "lib/exi_merkle.h"
-#include "lib/exi_sha256.h"
-#include "lib/exi_tx.h"
 #include "log.h"
 
-#define RETRY_MS 1000
+#define RETRY_MS      1000
 #define DISK_RETRY_MS 10000
 /* While the node's messages tell what is new: between two looks at it all the
  * same; between two turns with nothing to do, and with something put off. */
@@ -91,6 +88,10 @@ sync_node_trouble(struct sync *s, int err)
     case EXI_ENET:
         status_set(&s->status, st, "the node does not answer: %s", e->message);
         break;
+    case EXI_EANSWER:
+        status_set(&s->status, st, "the node's answer makes no sense: %s",
+                   e->message);
+        break;
     default:
         status_set(&s->status, st, "trouble with the node: %s (%s)",
                    *e->message ? e->message : exi_strerror(err),
@@ -99,49 +100,17 @@ sync_node_trouble(struct sync *s, int err)
     }
 }
 
-static bool
-is_node_error(int rc)
+bool
+sync_is_node_error(int rc)
 {
     return rc == EXI_ENET || rc == EXI_EAUTH || rc == EXI_EWARMUP
-           || rc == EXI_ENODE;
-}
-
-/* Checks that the bytes are the block of that hash, transactions included. */
-static int
-check_block(const struct rpc_buf *buf, const struct exi_blkid *hash)
-{
-    uint8_t id[EXI_HASH_LEN];
-
-    if (buf->len < EXI_HEADER_LEN) {
-        return EXI_EFORMAT;
-    }
-    exi_sha256d(id, buf->data, EXI_HEADER_LEN);
-    return memcmp(id, hash->b, EXI_HASH_LEN) == 0 ? EXI_OK : EXI_EFORMAT;
-}
-
-int
-sync_block(struct rpc *rpc, const struct exi_blkid *hash, struct rpc_buf *buf)
-{
-    char hex[65];
-    int rc = rpc_block(rpc, hash, buf);
-
-    if (rc == EXI_OK) {
-        rc = check_block(buf, hash);
-    }
-    if (rc == EXI_ENOTFOUND || rc == EXI_EFORMAT) {
-        exi_hex_display(hex, hash->b);
-        hex[64] = '\0';
-        log_warn("sync", "block %s: %s", hex,
-                 rc == EXI_EFORMAT ? "the node sent something else"
-                                   : "the node does not have it (pruned?)");
-    }
-    return rc;
+           || rc == EXI_ENODE || rc == EXI_EANSWER;
 }
 
 int
 sync_fetch(struct sync *s, const struct exi_blkid *hash)
 {
-    return sync_block(s->rpc, hash, &s->block);
+    return rpc_block(s->rpc, hash, &s->block);
 }
 
 /* Is this the network of the settings?  EXI_OK, EXI_EAPI (said), node errors. */
@@ -338,7 +307,7 @@ agree(struct sync *s)
                 continue;
             }
         }
-        if (is_node_error(rc)) {
+        if (sync_is_node_error(rc)) {
             sync_node_trouble(s, rc);
         } else if (rc != EXI_ENOTREADY) {
             return rc;
@@ -354,8 +323,7 @@ disk_trouble(struct sync *s, const char *what, int rc)
 {
     status_set(&s->status, s->live != NULL ? STATE_STALE : STATE_SYNCING,
                "%s: %s; trying again every %d s", what,
-               rc == EXI_ESPACE ? "no space left on the disk"
-                                : "cannot write",
+               rc == EXI_ESPACE ? "no space left on the disk" : "cannot write",
                DISK_RETRY_MS / 1000);
     sync_wait(s, DISK_RETRY_MS, false);
 }
@@ -415,8 +383,7 @@ build_live(struct sync *s)
     }
     blockpos_update(s->blockpos, s->settle);
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
-    rc = live_create(&s->live, &o, &gen, 1,
-                     settle_meta(s->settle)->tx_count);
+    rc = live_create(&s->live, &o, &gen, 1, settle_meta(s->settle)->tx_count);
     if (rc == EXI_OK) {
         rc = follow_tip(s, false);
     }
@@ -524,7 +491,7 @@ follow(struct sync *s)
         if (rc == EXI_OK) {
             say_ready(s);
             sync_wait(s, pause_ms(s), true);
-        } else if (is_node_error(rc) || rc == EXI_ENOTFOUND) {
+        } else if (sync_is_node_error(rc) || rc == EXI_ENOTFOUND) {
             sync_node_trouble(s, rc);
             sync_wait(s, RETRY_MS, false);
         } else if (rc == EXI_ESPACE) {
@@ -586,6 +553,7 @@ recoverable(struct sync *s, int rc)
     case EXI_EAUTH:
     case EXI_EWARMUP:
     case EXI_ENODE:
+    case EXI_EANSWER:
         sync_node_trouble(s, rc);
         sync_wait(s, RETRY_MS, false);
         return true;
@@ -598,8 +566,8 @@ static void
 start_notify(struct sync *s)
 {
     char why[512];
-    int rc = notify_start(&s->notify, &s->rpc_opts,
-                          (unsigned) s->conf->poll_ms, why, sizeof(why));
+    int rc = notify_start(&s->notify, &s->rpc_opts, (unsigned) s->conf->poll_ms,
+                          why, sizeof(why));
 
     if (rc != EXI_OK) {
         log_warn("sync", "no tip watcher, polling only: %s", why);
