@@ -250,6 +250,10 @@ $(BUILD)/t/%.t: t/unit/%.c $(BUILD)/libindexer.a $(BUILD)/libexi.a \
 	$(Q)$(CXX) $(ld_flags) -o $@ $(@:.t=.o) $(testlib_o) $(BUILD)/libpure.a \
 	    $(BUILD)/libindexer.a $(BUILD)/libexi.a $(pkg_libs)
 
+# Here each allocation of ours can be made to fail (t/lib/nomem.h).
+$(BUILD)/t/087-nomem.t: ld_flags += -Wl,--wrap=malloc,--wrap=calloc \
+                                    -Wl,--wrap=realloc,--wrap=strdup,--wrap=free
+
 # A fuzz target replays its corpus, and damaged copies of it, in every build.
 $(call obj,t/fuzz/replay.c) $(fuzz_o): $(BUILD)/obj/%.o: %.c $(BUILD)/flags \
                                        $(ngx_makefile)

@@ -44,7 +44,8 @@ struct rpc_error {
     char message[512]; /* node's message or ours */
 };
 
-/* EXI_EAPI: a URL is malformed (why says which part; password left out). */
+/* EXI_EAPI: a URL is malformed (why says which part; password left out);
+ * EXI_ENOMEM. */
 int rpc_new(struct rpc **out, const struct rpc_opts *o, char *why,
             size_t whylen) EXI_MUST_CHECK;
 void rpc_free(struct rpc *r);
