@@ -299,7 +299,7 @@ check-source:
 	    $(CLANG_FORMAT) --dry-run -Werror $(formatted) && echo 'formatting: ok'; \
 	else echo 'formatting: not checked, $(CLANG_FORMAT) is not installed'; fi
 
-# Static analysis, some minutes; by hand.  Findings that are none, and why, are in
+# Static analysis, some minutes; by hand.  Findings that are none are in
 # docs/reliability.md; build/lint has the reports.
 lint_flags := -std=gnu11 -D_GNU_SOURCE -Iindexer -Iindexer/lib
 lint:
