@@ -112,7 +112,7 @@ ngx_ld_opt = -Wl,-z,relro -Wl,-z,now -fPIC $(sanitize) $(LDFLAGS)
 # ---- targets ----
 
 .PHONY: all indexer ctl module check check-units check-source test test-long \
-        run asan tsan fuzz install uninstall format clean distclean deps nodes clients help FORCE
+        lint run asan tsan fuzz install uninstall format clean distclean deps nodes clients help FORCE
 
 all: indexer ctl module
 indexer: $(BUILD)/electrumx-indexer
@@ -137,6 +137,7 @@ help:
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \
 	'deps nodes clients   only what run and test do first' \
 	'format        clang-format over indexer/ and t/' \
+	'lint          clang-tidy, cppcheck, gcc -fanalyzer over indexer/' \
 	'clean         build/ but what was fetched and the data of "make run"' \
 	'distclean     build/'
 
@@ -250,6 +251,10 @@ $(BUILD)/t/%.t: t/unit/%.c $(BUILD)/libindexer.a $(BUILD)/libexi.a \
 	$(Q)$(CXX) $(ld_flags) -o $@ $(@:.t=.o) $(testlib_o) $(BUILD)/libpure.a \
 	    $(BUILD)/libindexer.a $(BUILD)/libexi.a $(pkg_libs)
 
+# Here each allocation of ours can be made to fail (t/lib/nomem.h).
+$(BUILD)/t/087-nomem.t: ld_flags += -Wl,--wrap=malloc,--wrap=calloc \
+                                    -Wl,--wrap=realloc,--wrap=strdup,--wrap=free
+
 # A fuzz target replays its corpus, and damaged copies of it, in every build.
 $(call obj,t/fuzz/replay.c) $(fuzz_o): $(BUILD)/obj/%.o: %.c $(BUILD)/flags \
                                        $(ngx_makefile)
@@ -293,6 +298,21 @@ check-source:
 	@if command -v $(CLANG_FORMAT) >/dev/null; then \
 	    $(CLANG_FORMAT) --dry-run -Werror $(formatted) && echo 'formatting: ok'; \
 	else echo 'formatting: not checked, $(CLANG_FORMAT) is not installed'; fi
+
+# Static analysis, some minutes; by hand.  Findings that are none are in
+# docs/reliability.md; build/lint has the reports.
+lint_flags := -std=gnu11 -D_GNU_SOURCE -Iindexer -Iindexer/lib
+lint:
+	@mkdir -p $(BUILD)/lint
+	-@printf '%s\n' $(lib_c) $(indexer_c) | xargs -P $(TEST_JOBS) -I{} \
+	    clang-tidy --quiet {} -- $(lint_flags) >$(BUILD)/lint/clang-tidy 2>/dev/null
+	-@cppcheck --quiet --enable=warning,portability --inline-suppr --std=c11 \
+	    -D_GNU_SOURCE '-DTAILQ_HEAD(a,b)=struct { struct b *f; }' -Iindexer \
+	    -Iindexer/lib $(lib_c) $(indexer_c) 2>$(BUILD)/lint/cppcheck
+	-@for f in $(lib_c) $(indexer_c); do gcc $(lint_flags) -O1 -fanalyzer \
+	    -c $$f -o /dev/null; done 2>$(BUILD)/lint/fanalyzer
+	@grep -hE '(error|warning):' $(BUILD)/lint/* | grep -v 'warnings generated' \
+	    || echo 'lint: nothing found'
 
 # The last tests take longest: they begin first, so that no core idles at the
 # end.

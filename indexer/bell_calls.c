@@ -442,7 +442,7 @@ bell_spends(struct bell_ask *a, const json_t *candidate,
     rc = rpc_call(a->rpc, "getrawtransaction",
                   json_pack("[s,b,s]", id, 0, block), &v);
     if (rc == EXI_OK && !json_is_string(v)) {
-        rc = EXI_EFORMAT;
+        rc = EXI_EANSWER;
     }
     if (rc == EXI_OK) {
         len = json_string_length(v);
@@ -510,7 +510,7 @@ bell_blockheight(struct bell_ask *a)
         json_t *height = json_object_get(v, "height");
 
         rc = json_is_integer(height) ? rpc_json_text(a->out, height)
-                                     : EXI_EFORMAT;
+                                     : EXI_EANSWER;
     }
     json_decref(v);
     return rc;
@@ -616,6 +616,7 @@ bell_words(int rc)
     case EXI_ENOTFOUND:
         return "the node has neither this transaction nor its block";
     case EXI_EFORMAT:
+    case EXI_EANSWER:
         return "the node's answer makes no sense";
     case EXI_ENOMEM:
         return "out of memory";

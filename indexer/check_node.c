@@ -141,7 +141,8 @@ check_node(struct check *c)
             break;
         }
         rc = check_one(&node, i);
-        if (rc == EXI_ENET || rc == EXI_EAUTH || rc == EXI_ENODE) {
+        if (rc == EXI_ENET || rc == EXI_EAUTH || rc == EXI_ENODE
+            || rc == EXI_EANSWER) {
             log_error("check", "the node: %s", rpc_error(node.s.rpc)->message);
         }
     }

@@ -124,6 +124,7 @@ trouble(struct sync *s, const struct settler_result *r)
     case EXI_EAUTH:
     case EXI_EWARMUP:
     case EXI_ENODE:
+    case EXI_EANSWER:
         s->settle_again_ms = sync_now_ms() + NODE_AGAIN_MS;
         snprintf(says, max, "settling: %.100s", r->message);
         return EXI_OK;

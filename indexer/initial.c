@@ -156,6 +156,19 @@ settle_target(const struct sync *s, uint32_t tip)
                : 0;
 }
 
+/* When the node fails, what it gave is kept: the next attempt begins with the
+ * block that is missing, and need not fetch the others again. */
+static int
+keep_batch(struct sync *s, int rc)
+{
+    if (sync_is_node_error(rc) || rc == EXI_ENOTFOUND) {
+        int kept = commit_batch(s);
+
+        return kept == EXI_OK ? rc : kept;
+    }
+    return rc;
+}
+
 int
 initial_sync(struct sync *s)
 {
@@ -186,7 +199,7 @@ initial_sync(struct sync *s)
         rc = initial_bulk_wanted(s, to) ? initial_bulk(s, to)
                                         : sync_range(s, next, to, c.blocks, &p);
         if (rc != EXI_OK) {
-            return rc;
+            return keep_batch(s, rc);
         }
     }
     log_progress_end();

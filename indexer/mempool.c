@@ -147,7 +147,7 @@ read_list(struct sync *s, struct diff *d, const json_t *list)
         hex = json_string_value(json_array_get(list, i));
         if (hex == NULL
             || exi_unhex_display(id.b, hex, strlen(hex)) != EXI_OK) {
-            return EXI_EFORMAT;
+            return rpc_bad_answer(s->rpc, "getrawmempool");
         }
         txset_add(&d->node, &id);
         rc = live_has(s->live, &id);
@@ -259,7 +259,7 @@ read_node(struct sync *s, struct diff *d, bool numbered)
     list = numbered ? json_object_get(r, "txids") : r;
     number = json_object_get(r, "mempool_sequence");
     if (!json_is_array(list) || (numbered && !json_is_integer(number))) {
-        rc = EXI_EFORMAT;
+        rc = rpc_bad_answer(s->rpc, "getrawmempool");
     } else {
         d->number = (uint64_t) json_integer_value(number);
         rc = read_list(s, d, list);
@@ -396,6 +396,10 @@ summary_changed(struct sync *s)
         return rc;
     }
     s->info_ms = sync_now_ms();
+    if (!json_is_integer(json_object_get(info, "size"))) {
+        json_decref(info);
+        return rpc_bad_answer(s->rpc, "getmempoolinfo");
+    }
     s->info_size = json_integer_value(json_object_get(info, "size"));
     rc = rpc_json_text(&text, info);
     json_decref(info);

@@ -6,9 +6,10 @@
  *      | failure            |     no such method: sleep poll_ms, look
  *      +--pause <-----------+ failure
  *
- * The pause doubles from 0.25 to 1 s while the node does not answer.  A long
- * poll that returns early with nothing new (a node does that while it shuts
- * down) is followed by a pause too, so that nothing here can spin.
+ * The pause doubles from 0.25 to 1 s until a long poll succeeds again (or a look,
+ * where there are no long polls): a node that answers one but not the other can't
+ * make it spin.  A long poll that returns early with nothing new (a node does
+ * that while it shuts down) is followed by a pause too.
  *
  * Newer nodes take the tip that we know and return at once if theirs differs;
  * with older ones a block that comes between two long polls is told late.
@@ -110,6 +111,7 @@ notify_look(struct notify *n)
 
     if (rc == EXI_OK) {
         notify_best(n, &best);
+        n->pause_ms = n->long_poll ? n->pause_ms : NOTIFY_PAUSE_MIN_MS;
     }
     return rc;
 }
@@ -142,10 +144,23 @@ notify_wait(struct notify *n, struct exi_blkid *best)
     }
     hex = json_string_value(json_object_get(v, "hash"));
     if (hex == NULL || exi_unhex_display(best->b, hex, strlen(hex)) != EXI_OK) {
-        rc = EXI_EFORMAT;
+        rc = EXI_EANSWER;
     }
     json_decref(v);
     return rc;
+}
+
+/* The node did not answer (well): the main loop is woken when it is back; false:
+ * stop. */
+static bool
+notify_pause(struct notify *n)
+{
+    long ms = n->pause_ms;
+
+    n->known = false;
+    n->long_poll = n->names_tip = true; /* another node may come */
+    n->pause_ms = ms * 2 > NOTIFY_PAUSE_MAX_MS ? NOTIFY_PAUSE_MAX_MS : ms * 2;
+    return notify_sleep(n, ms);
 }
 
 /* A long poll and what follows from it; false: stop. */
@@ -166,27 +181,15 @@ notify_long_poll(struct notify *n)
         return true;
     }
     if (rc != EXI_OK) {
-        n->known = false; /* wake the main loop when it is back */
-        return true;
+        return notify_pause(n);
     }
+    n->pause_ms = NOTIFY_PAUSE_MIN_MS;
     news = memcmp(best.b, n->best.b, sizeof(best.b)) != 0;
     notify_best(n, &best);
     if (!news && notify_now_ms() - begin < NOTIFY_LONG_POLL_MS / 2) {
         return notify_sleep(n, NOTIFY_PAUSE_MIN_MS);
     }
     return true;
-}
-
-/* The node did not answer; false: stop. */
-static bool
-notify_pause(struct notify *n)
-{
-    long ms = n->pause_ms;
-
-    n->known = false;
-    n->long_poll = n->names_tip = true; /* another node may come */
-    n->pause_ms = ms * 2 > NOTIFY_PAUSE_MAX_MS ? NOTIFY_PAUSE_MAX_MS : ms * 2;
-    return notify_sleep(n, ms);
 }
 
 static void *
@@ -201,7 +204,6 @@ notify_thread(void *arg)
         } else if (notify_look(n) != EXI_OK) {
             go = notify_pause(n);
         } else {
-            n->pause_ms = NOTIFY_PAUSE_MIN_MS;
             go = n->long_poll || notify_sleep(n, n->poll_ms);
         }
     }

@@ -234,7 +234,7 @@ rpc_rank(int rc)
     switch (rc) {
     case EXI_ENET:
         return 1;
-    case EXI_EFORMAT:
+    case EXI_EANSWER:
         return 2;
     case EXI_EWARMUP:
         return 3;
@@ -280,6 +280,13 @@ rpc_put_off(struct rpc *r, struct rpc_daemon *d)
     d->no_rest = false; /* it may come back with other settings */
     free(r->cookie);    /* and with another password */
     r->cookie = NULL;
+}
+
+void
+rpc_give_up(struct rpc *r)
+{
+    rpc_put_off(r, &r->daemons[r->cur]);
+    r->cur = (r->cur + 1) % r->ndaemons;
 }
 
 static int
@@ -352,11 +359,11 @@ rpc_parse(struct rpc *r, const struct rpc_daemon *d,
         return EXI_OK;
     }
     if (q->status != 200) {
-        return rpc_fail(r, q->status >= 500 ? EXI_ENET : EXI_EFORMAT, 0,
+        return rpc_fail(r, q->status >= 500 ? EXI_ENET : EXI_EANSWER, 0,
                         "%s answers HTTP %ld: is a node there?", d->base,
                         q->status);
     }
-    return rpc_fail(r, EXI_EFORMAT, 0, "%s answers, but not in JSON (%s)",
+    return rpc_fail(r, EXI_EANSWER, 0, "%s answers, but not in JSON (%s)",
                     d->base, e.text);
 }
 
@@ -375,7 +382,7 @@ rpc_reply(struct rpc *r, const struct rpc_daemon *d, const json_t *reply,
                         code, "%s", message != NULL ? message : "no reason");
     }
     if (v == NULL || (error != NULL && !json_is_null(error))) {
-        return rpc_fail(r, EXI_EFORMAT, 0, "%s answers, but not as JSON-RPC",
+        return rpc_fail(r, EXI_EANSWER, 0, "%s answers, but not as JSON-RPC",
                         d->base);
     }
     *result = v;
@@ -422,7 +429,7 @@ rpc_judge_hex(struct rpc *r, struct rpc_daemon *d, const struct rpc_request *q,
     if (rc == EXI_OK
         && (!json_is_string(v)
             || exi_unhex(out->data, json_string_value(v), len) != EXI_OK)) {
-        rc = rpc_fail(r, EXI_EFORMAT, 0, "%s answers, but not in hex", d->base);
+        rc = rpc_fail(r, EXI_EANSWER, 0, "%s answers, but not in hex", d->base);
     }
     if (rc == EXI_OK) {
         out->len = len / 2;
@@ -513,7 +520,7 @@ rpc_judge_items(struct rpc *r, const struct rpc_daemon *d, json_t *replies,
         json_t *result;
         int rc = rpc_reply(r, d, reply, &result);
 
-        if (rc == EXI_EWARMUP || rc == EXI_EFORMAT) {
+        if (rc == EXI_EWARMUP || rc == EXI_EANSWER) {
             return rc;
         }
         if (rc != EXI_OK) {
@@ -544,8 +551,8 @@ rpc_judge_batch(struct rpc *r, struct rpc_daemon *d,
         rc = rpc_judge_items(r, d, replies, b);
     } else {
         rc = rpc_reply(r, d, replies, &unused);
-        if (rc == EXI_OK || rc == EXI_EFORMAT) {
-            rc = rpc_fail(r, EXI_EFORMAT, 0, "%s does not answer a batch",
+        if (rc == EXI_OK || rc == EXI_EANSWER) {
+            rc = rpc_fail(r, EXI_EANSWER, 0, "%s does not answer a batch",
                           d->base);
         }
     }

@@ -44,11 +44,16 @@ struct rpc_error {
     char message[512]; /* node's message or ours */
 };
 
-/* EXI_EAPI: a URL is malformed (why says which part; password left out). */
+/* EXI_EAPI: a URL is malformed (why says which part; password left out);
+ * EXI_ENOMEM. */
 int rpc_new(struct rpc **out, const struct rpc_opts *o, char *why,
             size_t whylen) EXI_MUST_CHECK;
 void rpc_free(struct rpc *r);
 const struct rpc_error *rpc_error(const struct rpc *r);
+
+/* For callers of rpc_call(): the answer to this method is not what it should be.
+ * Notes that in rpc_error, puts the daemon off, returns EXI_EANSWER. */
+int rpc_bad_answer(struct rpc *r, const char *method);
 
 /* The daemon that is asked now: "http://host:port". */
 const char *rpc_daemon(const struct rpc *r);
@@ -65,7 +70,7 @@ bool rpc_cancelled(const struct rpc *r);
  * Calls a method.  params: array, taken (stolen) even on failure, NULL = none;
  * *result: new reference.  With several daemons the next one is tried when one
  * does not answer.  EXI_ENET, EXI_EAUTH, EXI_EWARMUP (-28), EXI_ENODE (rpc_error has code
- * and message), EXI_EFORMAT (answer is no JSON-RPC), EXI_ENOMEM.
+ * and message), EXI_EANSWER (answer is no JSON-RPC), EXI_ENOMEM.
  */
 int rpc_call(struct rpc *r, const char *method, json_t *params,
              json_t **result) EXI_MUST_CHECK;
@@ -73,7 +78,7 @@ int rpc_call(struct rpc *r, const char *method, json_t *params,
 /*
  * A call whose result is one string of hex digits (getblock 0), as bytes into
  * out (replaced): decoded as it arrives, many times faster than through
- * rpc_call() and with half the memory.  Errors as there; EXI_EFORMAT too if the
+ * rpc_call() and with half the memory.  Errors as there; EXI_EANSWER too if the
  * result is something else.
  */
 int rpc_call_hex(struct rpc *r, const char *method, json_t *params,
@@ -98,8 +103,9 @@ int rpc_rest(struct rpc *r, const char *path,
 
 /*
  * Serialized block into buf: REST `.bin` where the node offers it, else
- * getblock 0; which one works is remembered.  EXI_ENOTFOUND: no daemon has it
- * (pruned, or unknown).
+ * getblock 0; which one works is remembered.  Its header is that block's.  With
+ * several daemons the others are asked too.  EXI_ENOTFOUND: no daemon has it
+ * (pruned, or unknown); EXI_EANSWER: they send something else.
  */
 int rpc_block(struct rpc *r, const struct exi_blkid *hash,
               struct rpc_buf *buf) EXI_MUST_CHECK;

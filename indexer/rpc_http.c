@@ -251,6 +251,22 @@ rpc_end_hex(struct rpc *r, struct rpc_request *q)
     return EXI_OK;
 }
 
+/* Why a transfer failed, in the same words each time: libcurl's own have
+ * milliseconds and bytes, and each would be news to the log. */
+static const char *
+rpc_curl_words(const struct rpc *r, CURLcode code)
+{
+    switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_PARTIAL_FILE:
+        return curl_easy_strerror(code);
+    default:
+        return r->curl_error[0] != '\0' ? r->curl_error
+                                        : curl_easy_strerror(code);
+    }
+}
+
 int
 rpc_http(struct rpc *r, struct rpc_daemon *d, struct rpc_request *q)
 {
@@ -275,13 +291,12 @@ rpc_http(struct rpc *r, struct rpc_daemon *d, struct rpc_request *q)
         return rpc_fail(r, EXI_ENET, 0, "the request was given up");
     }
     if (code == CURLE_WRITE_ERROR) {
-        return rpc_fail(r, EXI_EFORMAT, 0,
+        return rpc_fail(r, EXI_EANSWER, 0,
                         "%s sent an answer of more than %zu MB", d->base,
                         q->limit >> 20);
     }
     return rpc_fail(r, EXI_ENET, 0, "%s does not answer: %s", d->base,
-                    r->curl_error[0] != '\0' ? r->curl_error
-                                             : curl_easy_strerror(code));
+                    rpc_curl_words(r, code));
 }
 
 int

@@ -107,4 +107,8 @@ void rpc_url_free(struct rpc *r);
 int rpc_fail(struct rpc *r, int rc, int code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Puts off the daemon that was asked last: what it answers makes no sense.  The
+ * next request goes to another one, if there is one. */
+void rpc_give_up(struct rpc *r);
+
 #endif /* RPC_INT_H */

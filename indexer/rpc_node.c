@@ -1,12 +1,13 @@
 /*
  * Questions to the node: the calls that the indexer makes, with their answers
- * as C values.  A field that is missing or of another type is EXI_EFORMAT.
+ * as C values.  A field that is missing or of another type is EXI_EANSWER.
  */
 #include "rpc_int.h"
 
 #include <string.h>
 
 #include "lib/exi_hex.h"
+#include "lib/exi_sha256.h"
 
 /* Bitcoin Core's codes: RPC_INVALID_ADDRESS_OR_KEY, RPC_INVALID_PARAMETER,
  * RPC_MISC_ERROR. */
@@ -14,11 +15,13 @@
 #define RPC_CODE_OUT_OF_RANGE (-8)
 #define RPC_CODE_MISC         (-1)
 
-static int
+int
 rpc_bad_answer(struct rpc *r, const char *method)
 {
-    return rpc_fail(r, EXI_EFORMAT, 0, "%s: %s: unexpected answer",
-                    rpc_daemon(r), method);
+    rpc_fail(r, EXI_EANSWER, 0, "%s: %s: unexpected answer", rpc_daemon(r),
+             method);
+    rpc_give_up(r);
+    return EXI_EANSWER;
 }
 
 static bool
@@ -171,14 +174,11 @@ rpc_block_hex(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
             || r->error.code == RPC_CODE_MISC)) {
         return EXI_ENOTFOUND;
     }
-    if (rc == EXI_OK && buf->len < EXI_HEADER_LEN) {
-        rc = rpc_bad_answer(r, "getblock");
-    }
     return rc;
 }
 
 static int
-rpc_block_one(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
+rpc_block_ask(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
 {
     if (!r->daemons[r->cur].no_rest) {
         int rc = rpc_block_rest(r, hash, buf);
@@ -191,19 +191,47 @@ rpc_block_one(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
     return rpc_block_hex(r, hash, buf);
 }
 
+/* Whatever one daemon sends: is it that block's header? */
+static int
+rpc_block_one(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
+{
+    int rc = rpc_block_ask(r, hash, buf);
+    uint8_t id[EXI_HASH_LEN];
+    char hex[2 * EXI_HASH_LEN + 1] = "";
+
+    exi_hex_display(hex, hash->b);
+    if (rc == EXI_ENOTFOUND) {
+        rpc_fail(r, rc, 0, "%s does not have block %s (pruned?)", rpc_daemon(r),
+                 hex);
+    }
+    if (rc == EXI_OK && buf->len >= EXI_HEADER_LEN) {
+        exi_sha256d(id, buf->data, EXI_HEADER_LEN);
+        if (memcmp(id, hash->b, EXI_HASH_LEN) == 0) {
+            return EXI_OK;
+        }
+    }
+    return rc != EXI_OK ? rc
+                        : rpc_fail(r, EXI_EANSWER, 0,
+                                   "%s sends something else than block %s",
+                                   rpc_daemon(r), hex);
+}
+
 int
 rpc_block(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
 {
     int rc = rpc_block_one(r, hash, buf);
+    struct rpc_error error = r->error;
     size_t first = r->cur;
 
-    /* One of several daemons may be pruned, or behind. */
-    for (size_t i = 1; rc == EXI_ENOTFOUND && i < r->ndaemons; i++) {
+    /* One of several daemons may be pruned, behind, or damaged. */
+    for (size_t i = 1;
+         (rc == EXI_ENOTFOUND || rc == EXI_EANSWER) && i < r->ndaemons; i++) {
         r->cur = (first + i) % r->ndaemons;
         if (rpc_block_one(r, hash, buf) == EXI_OK) {
             rc = EXI_OK;
         }
     }
     r->cur = first;
+    r->error = rc == EXI_OK ? r->error : error;
     return rc;
 }

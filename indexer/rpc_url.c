@@ -34,30 +34,34 @@ rpc_url_fail(struct rpc_url_why *w, const char *fmt, ...)
     return EXI_EAPI;
 }
 
-/* A part of the URL as a new string (freed with free()), or NULL. */
+/* A part of the URL as a new string (freed with free()), or NULL: it has none,
+ * or *nomem is set. */
 static char *
-rpc_url_part(CURLU *u, CURLUPart part, unsigned flags)
+rpc_url_part(CURLU *u, CURLUPart part, unsigned flags, bool *nomem)
 {
     char *s = NULL;
     char *copy = NULL;
+    CURLUcode rc = curl_url_get(u, part, &s, flags);
 
-    if (curl_url_get(u, part, &s, flags) == CURLUE_OK) {
+    if (rc == CURLUE_OK) {
         copy = strdup(s);
         curl_free(s);
     }
+    *nomem |= rc == CURLUE_OUT_OF_MEMORY || (rc == CURLUE_OK && copy == NULL);
     return copy;
 }
 
 static int
 rpc_url_base(struct rpc_daemon *d, CURLU *u, unsigned default_port)
 {
-    char *scheme = rpc_url_part(u, CURLUPART_SCHEME, 0);
-    char *host = rpc_url_part(u, CURLUPART_HOST, 0);
-    char *port = rpc_url_part(u, CURLUPART_PORT, 0);
+    bool nomem = false;
+    char *scheme = rpc_url_part(u, CURLUPART_SCHEME, 0, &nomem);
+    char *host = rpc_url_part(u, CURLUPART_HOST, 0, &nomem);
+    char *port = rpc_url_part(u, CURLUPART_PORT, 0, &nomem);
     int rc = EXI_ENOMEM;
     int n;
 
-    if (scheme == NULL || host == NULL) {
+    if (scheme == NULL || host == NULL || nomem) {
         goto done;
     }
     if (port != NULL) {
@@ -104,15 +108,16 @@ static int
 rpc_url_fill(struct rpc_daemon *d, CURLU *u, unsigned default_port,
              struct rpc_url_why *w)
 {
+    bool nomem = false;
     bool more =
         rpc_url_has(u, CURLUPART_QUERY) || rpc_url_has(u, CURLUPART_FRAGMENT);
 
     if (!rpc_url_http(u)) {
         return rpc_url_fail(w, "must begin with http:// or https://");
     }
-    d->user = rpc_url_part(u, CURLUPART_USER, CURLU_URLDECODE);
-    d->pass = rpc_url_part(u, CURLUPART_PASSWORD, CURLU_URLDECODE);
-    d->path = rpc_url_part(u, CURLUPART_PATH, 0);
+    d->user = rpc_url_part(u, CURLUPART_USER, CURLU_URLDECODE, &nomem);
+    d->pass = rpc_url_part(u, CURLUPART_PASSWORD, CURLU_URLDECODE, &nomem);
+    d->path = rpc_url_part(u, CURLUPART_PATH, 0, &nomem);
     /* A '/' in a password makes the user the host and the rest the path. */
     if (more || (d->path != NULL && strchr(d->path, '@') != NULL)) {
         return rpc_url_fail(w, RPC_URL_SHAPE);
@@ -120,9 +125,10 @@ rpc_url_fill(struct rpc_daemon *d, CURLU *u, unsigned default_port,
     if (d->user != NULL && d->pass == NULL) {
         d->pass = strdup("");
     }
-    if (d->path == NULL || rpc_url_base(d, u, default_port) != EXI_OK
+    if (nomem || d->path == NULL || rpc_url_base(d, u, default_port) != EXI_OK
         || (d->user != NULL && d->pass == NULL)) {
-        return rpc_url_fail(w, "out of memory");
+        rpc_url_fail(w, "out of memory");
+        return EXI_ENOMEM;
     }
     return EXI_OK;
 }
@@ -140,7 +146,8 @@ rpc_url_one(struct rpc *r, const char *text, size_t len, unsigned default_port,
     if (u == NULL || url == NULL
         || asprintf(&full, "%s%s", scheme ? "" : "http://", url) < 0) {
         full = NULL;
-        rc = rpc_url_fail(w, "out of memory");
+        rpc_url_fail(w, "out of memory");
+        rc = EXI_ENOMEM;
         goto done;
     }
     if (curl_url_set(u, CURLUPART_URL, full, CURLU_NON_SUPPORT_SCHEME)

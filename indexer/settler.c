@@ -90,7 +90,7 @@ settle_blocks(struct settler *s, const struct settler_job *job)
             rc = EXI_ESTALE;
             break;
         }
-        rc = sync_block(s->rpc, &job->hashes[i], &s->block);
+        rc = rpc_block(s->rpc, &job->hashes[i], &s->block);
         if (rc == EXI_OK) {
             rc = settle_add(s->settle, job->first + i, s->block.data,
                             s->block.len);
@@ -125,8 +125,7 @@ publish(struct settler *s, const struct settler_job *job,
 
 /* Tidying fails as settling does, and the next batch shows that. */
 static void
-tidy(struct settler *s, const struct settler_job *job,
-     struct settler_result *r)
+tidy(struct settler *s, const struct settler_job *job, struct settler_result *r)
 {
     if (job->tidy_bytes == 0 || atomic_load(&s->give_up)) {
         return;

@@ -72,7 +72,7 @@ http_once(struct source *s, struct rpc *r, const struct exi_blkid *hash,
         }
         if (rc == EXI_ENODE) {
             atomic_store(&s->no_rest, true);
-        } else if (rc != EXI_OK && rc != EXI_ENOTFOUND && rc != EXI_EFORMAT) {
+        } else if (rc != EXI_OK && rc != EXI_ENOTFOUND && rc != EXI_EANSWER) {
             return rc;
         }
     }
@@ -85,7 +85,7 @@ http_once(struct source *s, struct rpc *r, const struct exi_blkid *hash,
         *words = "the node sends something else than the block asked for";
         rc = EXI_ENODE;
     }
-    return rc == EXI_EFORMAT ? EXI_ENODE : rc;
+    return rc == EXI_EANSWER ? EXI_ENODE : rc;
 }
 
 /* How many requests at a time the node bears. */

@@ -19,9 +19,6 @@
 
 #include "lib/exi_coin.h"
 #include "lib/exi_hex.h"
-#include "lib/exi_merkle.h"
-#include "lib/exi_sha256.h"
-#include "lib/exi_tx.h"
 #include "log.h"
 #include "window.h"
 
@@ -93,6 +90,10 @@ sync_node_trouble(struct sync *s, int err)
     case EXI_ENET:
         status_set(&s->status, st, "the node does not answer: %s", e->message);
         break;
+    case EXI_EANSWER:
+        status_set(&s->status, st, "the node's answer makes no sense: %s",
+                   e->message);
+        break;
     default:
         status_set(&s->status, st, "trouble with the node: %s (%s)",
                    *e->message ? e->message : exi_strerror(err),
@@ -101,49 +102,17 @@ sync_node_trouble(struct sync *s, int err)
     }
 }
 
-static bool
-is_node_error(int rc)
+bool
+sync_is_node_error(int rc)
 {
     return rc == EXI_ENET || rc == EXI_EAUTH || rc == EXI_EWARMUP
-           || rc == EXI_ENODE;
-}
-
-/* Checks that the bytes are the block of that hash, transactions included. */
-static int
-check_block(const struct rpc_buf *buf, const struct exi_blkid *hash)
-{
-    uint8_t id[EXI_HASH_LEN];
-
-    if (buf->len < EXI_HEADER_LEN) {
-        return EXI_EFORMAT;
-    }
-    exi_sha256d(id, buf->data, EXI_HEADER_LEN);
-    return memcmp(id, hash->b, EXI_HASH_LEN) == 0 ? EXI_OK : EXI_EFORMAT;
-}
-
-int
-sync_block(struct rpc *rpc, const struct exi_blkid *hash, struct rpc_buf *buf)
-{
-    char hex[65];
-    int rc = rpc_block(rpc, hash, buf);
-
-    if (rc == EXI_OK) {
-        rc = check_block(buf, hash);
-    }
-    if (rc == EXI_ENOTFOUND || rc == EXI_EFORMAT) {
-        exi_hex_display(hex, hash->b);
-        hex[64] = '\0';
-        log_warn("sync", "block %s: %s", hex,
-                 rc == EXI_EFORMAT ? "the node sent something else"
-                                   : "the node does not have it (pruned?)");
-    }
-    return rc;
+           || rc == EXI_ENODE || rc == EXI_EANSWER;
 }
 
 int
 sync_fetch(struct sync *s, const struct exi_blkid *hash)
 {
-    return sync_block(s->rpc, hash, &s->block);
+    return rpc_block(s->rpc, hash, &s->block);
 }
 
 /* Is this the network of the settings?  EXI_OK, EXI_EAPI (said), node errors. */
@@ -340,7 +309,7 @@ agree(struct sync *s)
                 continue;
             }
         }
-        if (is_node_error(rc)) {
+        if (sync_is_node_error(rc)) {
             sync_node_trouble(s, rc);
         } else if (rc != EXI_ENOTREADY) {
             return rc;
@@ -528,7 +497,7 @@ follow(struct sync *s)
         if (rc == EXI_OK) {
             say_ready(s);
             sync_wait(s, pause_ms(s), true);
-        } else if (is_node_error(rc) || rc == EXI_ENOTFOUND) {
+        } else if (sync_is_node_error(rc) || rc == EXI_ENOTFOUND) {
             sync_node_trouble(s, rc);
             sync_wait(s, RETRY_MS, false);
         } else if (rc == EXI_ESPACE) {
@@ -590,6 +559,7 @@ recoverable(struct sync *s, int rc)
     case EXI_EAUTH:
     case EXI_EWARMUP:
     case EXI_ENODE:
+    case EXI_EANSWER:
         sync_node_trouble(s, rc);
         sync_wait(s, RETRY_MS, false);
         return true;

@@ -84,14 +84,12 @@ int sync_run(struct sync *s);
 
 /*
  * Fetches a block into s->block and checks hash and Merkle root.
- * EXI_ENOTFOUND: the node does not have it; EXI_EFORMAT: not what was asked
- * for; or an error of rpc.h.
+ * Errors of rpc.h.
  */
 int sync_fetch(struct sync *s, const struct exi_blkid *hash) EXI_MUST_CHECK;
 
-/* The same with a connection and a buffer of the caller's.  Any thread. */
-int sync_block(struct rpc *rpc, const struct exi_blkid *hash,
-               struct rpc_buf *buf) EXI_MUST_CHECK;
+/* Is it trouble with the node, which passes by itself? */
+bool sync_is_node_error(int rc);
 
 /* Monotonic clock in milliseconds. */
 uint64_t sync_now_ms(void);

@@ -73,6 +73,7 @@ struct ngx_electrumx_index_s {
     ngx_str_t                  donation;       /* address, or empty */
     ngx_array_t               *hosts;          /* ngx_str_t report services */
     ngx_flag_t                 strict;         /* methods as ElectrumX, off */
+    time_t                     stale_after;    /* s, 24h; 0: never refused */
 
     /* worker state, from init_process on */
     struct exi_store          *store;
@@ -85,6 +86,9 @@ struct ngx_electrumx_index_s {
     ngx_queue_t                sessions;       /* by their member queue */
     ngx_str_t                  state;          /* JSON of the indexer's last `S`
                                                   frame, or empty */
+    time_t                     fresh;          /* Unix s: when a frame last said
+                                                  "ready"; 0: none did */
+    unsigned                   ready:1;        /* the last one did */
 
     /* counters of this worker */
     ngx_uint_t                 nsessions;
@@ -291,6 +295,10 @@ ngx_int_t ngx_electrumx_blocks_tx(ngx_electrumx_index_t *index,
     const struct exi_txid *txid, const struct exi_txpos *pos, u_char **raw);
 
 
+/* Whether the indexer's state (JSON) is "ready" (ngx_electrumx_answer.c) */
+ngx_uint_t ngx_electrumx_state_ready(ngx_str_t *state);
+
+
 /* core module (ngx_electrumx_module.c) */
 
 /* Index by name, or NULL; for the adapters' directives. */
@@ -299,6 +307,16 @@ ngx_electrumx_index_t *ngx_electrumx_find(ngx_cycle_t *cycle, ngx_str_t *name);
 /* The same while the configuration is read: the block may come later; that it
    came is checked at the end. */
 ngx_electrumx_index_t *ngx_electrumx_ref(ngx_conf_t *cf, ngx_str_t *name);
+
+/* Seconds since the snapshot was last known to be what the node has: since the
+   indexer said so, or since it changed the snapshot. */
+time_t ngx_electrumx_age(ngx_electrumx_index_t *index,
+    const struct exi_live_state *st);
+
+/* Whether that can't be said of it now: the indexer is gone, silent, or without
+   its node. */
+ngx_uint_t ngx_electrumx_stale(ngx_electrumx_index_t *index,
+    const struct exi_live_state *st);
 
 /* Frees the worker's free lists, at exit (ngx_electrumx_session.c, _out.c). */
 void ngx_electrumx_session_exit(void);

@@ -196,6 +196,18 @@ ngx_electrumx_fail_exi(ngx_electrumx_req_t *r, int rc, const char *what)
 }
 
 
+/* Nobody knows any more what the node has. */
+
+ngx_int_t
+ngx_electrumx_fail_old(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_failf(r, NGX_ELECTRUMX_INTERNAL,
+                               "the index is out of date: it was not kept "
+                               "up to date for more than %T s",
+                               r->index->stale_after);
+}
+
+
 /* What the indexer is doing and how far it is, from its last state frame. */
 
 static ngx_int_t
@@ -228,6 +240,17 @@ ngx_electrumx_fail_state(ngx_electrumx_req_t *r)
     return ngx_electrumx_failf(r, NGX_ELECTRUMX_INTERNAL,
                                "the index is not ready: %*s, block %uL",
                                (size_t) state.len, state.start, done);
+}
+
+
+ngx_uint_t
+ngx_electrumx_state_ready(ngx_str_t *state)
+{
+    ngx_electrumx_json_t  word;
+
+    return ngx_electrumx_pick(state->data, state->len, "state", &word)
+           == NGX_OK
+           && word.len == 5 && ngx_strncmp(word.start, "ready", 5) == 0;
 }
 
 

@@ -144,6 +144,36 @@ ngx_electrumx_check_host(ngx_str_t *host)
 
 
 char *
+ngx_electrumx_set_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    time_t     *field;
+    ngx_str_t  *value;
+
+    field = (time_t *) (p + cmd->offset);
+    value = cf->args->elts;
+
+    if (*field != NGX_CONF_UNSET) {
+        return (char *) "is duplicate";
+    }
+
+    if (value[1].len == 3 && ngx_strncmp(value[1].data, "off", 3) == 0) {
+        *field = 0;
+        return NGX_CONF_OK;
+    }
+
+    *field = ngx_parse_time(&value[1], 1);
+
+    if (*field == (time_t) NGX_ERROR || *field == 0) {
+        return (char *) "must be a time in seconds or more, or \"off\"";
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
 ngx_electrumx_check_size(ngx_conf_t *cf, void *post, void *data)
 {
     size_t                  *value = data;

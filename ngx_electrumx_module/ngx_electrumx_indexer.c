@@ -306,6 +306,12 @@ ngx_electrumx_indexer_state(ngx_electrumx_indexer_t *ix, u_char *p, size_t len)
     state->data = data;
     state->len = len;
 
+    ix->index->ready = ngx_electrumx_state_ready(state);
+
+    if (ix->index->ready) {
+        ix->index->fresh = ngx_time();
+    }
+
     /* becoming ready may mean that there is an index to serve from now */
 
     ngx_post_event(&ix->bell, &ngx_posted_events);
@@ -362,6 +368,7 @@ ngx_electrumx_indexer_lost(ngx_electrumx_indexer_t *ix)
     ngx_uint_t  i;
 
     ix->index->state.len = 0;
+    ix->index->ready = 0;
     ngx_electrumx_blocks_reset(ix->index);
 
     if (ix->ncalls == 0) {

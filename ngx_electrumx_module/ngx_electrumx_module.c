@@ -14,6 +14,9 @@
 
 #define NGX_ELECTRUMX_TICK  1000    /* ms */
 
+/* the indexer speaks each second; a long commit may take some */
+#define NGX_ELECTRUMX_QUIET  5      /* s */
+
 
 typedef struct {
     ngx_electrumx_index_t    index;
@@ -182,6 +185,13 @@ static ngx_command_t  ngx_electrumx_commands[] = {
       offsetof(ngx_electrumx_index_t, strict),
       NULL },
 
+    { ngx_string("stale_after"),
+      NGX_ELECTRUMX_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_electrumx_set_stale,
+      0,
+      offsetof(ngx_electrumx_index_t, stale_after),
+      NULL },
+
       ngx_null_command
 };
 
@@ -308,6 +318,31 @@ ngx_electrumx_tick(ngx_event_t *ev)
     ngx_electrumx_subs_changed(index);
 
     ngx_add_timer(ev, NGX_ELECTRUMX_TICK);
+}
+
+
+time_t
+ngx_electrumx_age(ngx_electrumx_index_t *index, const struct exi_live_state *st)
+{
+    time_t  now, fresh;
+
+    now = ngx_time();
+    fresh = (time_t) (st->time_ms / 1000);
+
+    if (index->fresh > fresh) {
+        fresh = index->fresh;
+    }
+
+    return now > fresh ? now - fresh : 0;
+}
+
+
+ngx_uint_t
+ngx_electrumx_stale(ngx_electrumx_index_t *index,
+    const struct exi_live_state *st)
+{
+    return !index->ready
+           || ngx_electrumx_age(index, st) > NGX_ELECTRUMX_QUIET;
 }
 
 
@@ -453,6 +488,7 @@ ngx_electrumx_add(ngx_conf_t *cf, ngx_electrumx_conf_t *ecf, ngx_str_t *name)
     named->index.idle_timeout = NGX_CONF_UNSET_MSEC;
     named->index.send_timeout = NGX_CONF_UNSET_MSEC;
     named->index.strict = NGX_CONF_UNSET;
+    named->index.stale_after = NGX_CONF_UNSET;
 
     ngx_queue_init(&named->index.sessions);
 
@@ -607,6 +643,7 @@ ngx_electrumx_block_init(ngx_conf_t *cf, ngx_electrumx_conf_t *ecf,
     ngx_conf_init_msec_value(index->idle_timeout, 600000);
     ngx_conf_init_msec_value(index->send_timeout, 60000);
     ngx_conf_init_value(index->strict, 0);
+    ngx_conf_init_value(index->stale_after, 24 * 3600);
 
     return ngx_electrumx_init_tor(cf, index);
 }

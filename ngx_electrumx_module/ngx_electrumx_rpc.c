@@ -622,6 +622,14 @@ ngx_electrumx_view(ngx_electrumx_req_t *r)
         return ngx_electrumx_fail_exi(r, rc, "view");
     }
 
+    if (index->stale_after
+        && ngx_electrumx_age(index, exi_view_state(index->view))
+           > index->stale_after)
+    {
+        exi_view_end(index->view);
+        return ngx_electrumx_fail_old(r);
+    }
+
     m->view = index->view;
     r->view = index->view;
 

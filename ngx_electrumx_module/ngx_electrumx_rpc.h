@@ -169,6 +169,9 @@ ngx_int_t ngx_electrumx_fail(ngx_electrumx_req_t *r, ngx_int_t code,
 ngx_int_t ngx_cdecl ngx_electrumx_failf(ngx_electrumx_req_t *r, ngx_int_t code,
     const char *fmt, ...);
 
+/* The error for an index that is older than stale_after.  NGX_ERROR. */
+ngx_int_t ngx_electrumx_fail_old(ngx_electrumx_req_t *r);
+
 /* The error for a result of libexi; what: for the log.  Returns NGX_ERROR. */
 ngx_int_t ngx_electrumx_fail_exi(ngx_electrumx_req_t *r, int rc,
     const char *what);

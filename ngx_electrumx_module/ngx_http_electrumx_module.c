@@ -616,10 +616,13 @@ ngx_http_electrumx_status_json(ngx_electrumx_index_t *index, u_char *p,
         p = ngx_slprintf(p, last,
                          ",\"network\":\"%s\",\"height\":%uD"
                          ",\"hash\":\"%*s\",\"settled_height\":%L"
-                         ",\"mempool\":%uD,\"changed\":%uL",
+                         ",\"mempool\":%uD,\"changed\":%uL"
+                         ",\"stale\":%s,\"age\":%T",
                          params->network, st->tip_height,
                          sizeof(hash), hash, settled,
-                         st->mempool_count, st->time_ms);
+                         st->mempool_count, st->time_ms,
+                         ngx_electrumx_stale(index, st) ? "true" : "false",
+                         ngx_electrumx_age(index, st));
 
         exi_view_end(index->view);
     }

@@ -20,6 +20,7 @@ subtest 'blocks that are refused' => \&bad_blocks;
 subtest 'values that are refused' => \&bad_values;
 subtest 'report_host' => \&report_host;
 subtest 'addresses' => \&addresses;
+subtest 'stale_after' => \&stale_after;
 subtest 'passes that are refused' => \&bad_passes;
 subtest 'stream must be loaded first' => \&without_stream;
 subtest 'locations' => \&locations;
@@ -80,6 +81,7 @@ sub accepted {
         tor_from ::1 unix:;
         electrumx_passthrough 192.0.2.1 2001:db8::/32 unix:;
         electrumx_strict on;
+        stale_after 2h;
         donation bc1qxy2kgdygjrsqtzq2n0yrf2493p83kkfjhx0wlh;
         report_host tcp://h.example:50001 ssl://h.example:50002;
         report_host wss://h.example:443;
@@ -167,6 +169,16 @@ sub bad_values {
         bad("$time too long", block("$time 2d;"),
             qr/time must be between 1ms and 24h/);
     }
+}
+
+sub stale_after {
+    good('stale_after off', block('stale_after off;'));
+    good('stale_after without an end', block('stale_after 3650d;'));
+    bad("stale_after $_", block("stale_after $_;"),
+        qr/must be a time in seconds or more, or "off"/)
+        for qw(0 never 500ms -1 on);
+    bad('stale_after twice', block('stale_after 1d; stale_after off;'),
+        qr/"stale_after" directive is duplicate/);
 }
 
 sub addresses {

@@ -77,6 +77,9 @@ open_dbs(struct exi_env *e)
     MDB_txn *txn;
     int rc = mdb_txn_begin(e->env, NULL, MDB_RDONLY, &txn);
 
+    if (rc == EAGAIN || rc == EACCES) {
+        return EXI_EBUSY; /* LMDB locks the byte of the reader's pid */
+    }
     if (rc) {
         return exi_store_mdb_err(rc);
     }
@@ -121,7 +124,13 @@ open_parts(struct exi_store *s, struct exi_env *e)
     }
     if (rc == EXI_OK) {
         rc = open_env(e, path);
-        if (rc) {
+        if (rc == EXI_EBUSY) {
+            exi_store_say(s, 0,
+                          "%s: another reader has the same process id, %d: "
+                          "containers that share an index must share the PID "
+                          "namespace",
+                          path, (int) getpid());
+        } else if (rc) {
             exi_store_say(s, 0, "%s: %s", path, exi_strerror(rc));
         }
     }

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "exi_hex.h"
+#include "exi_sha256.h"
 #include "fakehttp.h"
 #include "tap.h"
 
@@ -138,16 +139,16 @@ static struct {
     { "a proxy's error", 502, "", "<html>Bad gateway</html>", EXI_ENET, 0,
       "HTTP 502" },
     { "500 without JSON", 500, "", "oops", EXI_ENET, 0, "HTTP 500" },
-    { "a web server", 200, "", "<html>It works</html>", EXI_EFORMAT, 0,
+    { "a web server", 200, "", "<html>It works</html>", EXI_EANSWER, 0,
       "not in JSON" },
-    { "a web server, 404", 404, "", "<html>no</html>", EXI_EFORMAT, 0,
+    { "a web server, 404", 404, "", "<html>no</html>", EXI_EANSWER, 0,
       "HTTP 404" },
-    { "a redirect", 302, "Location: http://127.0.0.1:1/\r\n", "", EXI_EFORMAT,
+    { "a redirect", 302, "Location: http://127.0.0.1:1/\r\n", "", EXI_EANSWER,
       0, "HTTP 302" },
-    { "no answer in it", 200, "", "{\"id\":1}", EXI_EFORMAT, 0,
+    { "no answer in it", 200, "", "{\"id\":1}", EXI_EANSWER, 0,
       "not as JSON-RPC" },
-    { "a list", 200, "", "[]", EXI_EFORMAT, 0, "not as JSON-RPC" },
-    { "an empty body", 200, "", "", EXI_EFORMAT, 0, "not in JSON" },
+    { "a list", 200, "", "[]", EXI_EANSWER, 0, "not as JSON-RPC" },
+    { "an empty body", 200, "", "", EXI_EANSWER, 0, "not in JSON" },
     { "no answer at all", 0, "", "", EXI_ENET, 0, "does not answer" },
     { "half a head", 0, "", "HTTP/1.1 200 O", EXI_ENET, 0, "does not answer" },
     { "half a body", 0, "",
@@ -533,9 +534,9 @@ test_batch(void)
                    "\"too much\"}}";
     is_int(batch(r, v, 3), EXI_ENODE, "refused as a whole");
     batch_answer = "[{\"id\":0,\"result\":1}]";
-    is_int(batch(r, v, 3), EXI_EFORMAT, "too few answers");
+    is_int(batch(r, v, 3), EXI_EANSWER, "too few answers");
     batch_answer = "[1,2,3]";
-    is_int(batch(r, v, 3), EXI_EFORMAT, "no answers");
+    is_int(batch(r, v, 3), EXI_EANSWER, "no answers");
     f->requests = 0;
     is_int(batch(r, v, 0), EXI_OK, "nothing to ask");
     is_int(fake_requests(f), 0, "not asked");
@@ -607,8 +608,7 @@ answer_blocks(struct fake *f, int fd, const struct fake_request *q)
         } else {
             fake_http(fd, 404, "", "");
         }
-    } else if (strstr(q->body, "\"getblock\",\"params\":[\"" HASH_A "\",0]")
-                   == NULL
+    } else if (strstr(q->body, "\"getblock\",\"params\":[\"") == NULL
                || strcmp(have, "none") == 0) {
         fake_error(fd, -1, "Block not available (pruned data)");
     } else {
@@ -629,12 +629,16 @@ test_block(void)
     struct fake *without = fake_start(answer_blocks, rpc);
     struct fake *pruned = fake_start(answer_blocks, none);
     struct rpc_buf buf = { NULL, 0, 0 };
-    struct exi_blkid a;
+    struct exi_blkid a, b;
     struct rpc *r;
+    uint8_t bytes[EXI_HEADER_LEN];
 
-    ok(exi_unhex_display(a.b, HASH_A, 64) == EXI_OK, "hash");
+    memset(bytes, 0xaa, sizeof(bytes));
+    exi_sha256d(a.b, bytes, sizeof(bytes));
+    memset(bytes, 'r', sizeof(bytes));
+    exi_sha256d(b.b, bytes, sizeof(bytes));
     r = handle(with, NULL, "", NULL, 5000);
-    is_int(rpc_block(r, &a, &buf), EXI_OK, "over REST");
+    is_int(rpc_block(r, &b, &buf), EXI_OK, "over REST");
     ok(buf.len == 80 && buf.data[79] == 'r', "the block");
     rpc_free(r);
 
@@ -650,9 +654,19 @@ test_block(void)
     is_int(rpc_block(r, &a, &buf), EXI_ENOTFOUND, "pruned");
     rpc_free(r);
     r = handle(pruned, with, "", NULL, 5000);
-    is_int(rpc_block(r, &a, &buf), EXI_OK, "another daemon has it");
+    is_int(rpc_block(r, &b, &buf), EXI_OK, "another daemon has it");
     is_int(ask(r), EXI_ENODE, "other calls");
     is_int(fake_requests(with), 2, "still go to the first");
+    rpc_free(r);
+    r = handle(with, NULL, "", NULL, 5000);
+    is_int(rpc_block(r, &a, &buf), EXI_EANSWER, "another block");
+    ok(strstr(rpc_error(r)->message, "something else than block") != NULL,
+       "says so");
+    rpc_free(r);
+    r = handle(with, without, "", NULL, 5000);
+    is_int(rpc_block(r, &a, &buf), EXI_OK,
+           "another daemon sends the right one");
+    ok(buf.len == 80 && buf.data[79] == 0xaa, "the block");
     rpc_free(r);
     rpc_buf_free(&buf);
     fake_stop(with);
@@ -685,7 +699,7 @@ test_huge(void)
     struct rpc *r = handle(f, NULL, "", NULL, 20000);
     struct rpc_buf buf = { NULL, 0, 0 };
 
-    is_int(rpc_rest(r, "/rest/x", &buf), EXI_EFORMAT, "too long");
+    is_int(rpc_rest(r, "/rest/x", &buf), EXI_EANSWER, "too long");
     says(r, "more than 64 MB");
     ok(buf.len <= RPC_REST_MAX, "not kept");
     rpc_buf_free(&buf);
@@ -726,9 +740,9 @@ test_chain(struct rpc *r)
        "its fields");
     node_answer =
         "{\"blocks\":-1,\"headers\":9,\"bestblockhash\":\"" HASH_B "\"}";
-    is_int(rpc_chain(r, &c), EXI_EFORMAT, "negative height");
+    is_int(rpc_chain(r, &c), EXI_EANSWER, "negative height");
     node_answer = "{\"blocks\":1,\"headers\":9,\"bestblockhash\":\"ab\"}";
-    is_int(rpc_chain(r, &c), EXI_EFORMAT, "short hash");
+    is_int(rpc_chain(r, &c), EXI_EANSWER, "short hash");
     is_int(c.blocks, 7, "left as it was");
 }
 
@@ -742,8 +756,8 @@ test_hashes(struct rpc *r)
     is_int(h.b[0], 0xbb, "internal order");
     is_int(rpc_hash_at(r, 5, &h), EXI_OK, "rpc_hash_at");
     node_answer = "5";
-    is_int(rpc_best(r, &h), EXI_EFORMAT, "not a hash");
-    is_int(rpc_hash_at(r, 5, &h), EXI_EFORMAT, "not a hash");
+    is_int(rpc_best(r, &h), EXI_EANSWER, "not a hash");
+    is_int(rpc_hash_at(r, 5, &h), EXI_EANSWER, "not a hash");
     node_error = -8;
     is_int(rpc_hash_at(r, 5, &h), EXI_ENOTFOUND, "above the tip");
     node_error = -1;
@@ -770,7 +784,7 @@ test_header(struct rpc *r)
     is_int(rpc_header(r, &h, &prev, &height, &active), EXI_OK, "genesis");
     is_int(prev.b[0], 0, "nothing before it");
     node_answer = "{\"height\":1,\"confirmations\":3}";
-    is_int(rpc_header(r, &h, &prev, &height, &active), EXI_EFORMAT,
+    is_int(rpc_header(r, &h, &prev, &height, &active), EXI_EANSWER,
            "another without a link");
     node_error = -5;
     is_int(rpc_header(r, &h, &prev, &height, &active), EXI_ENOTFOUND,
