@@ -20,13 +20,12 @@ exi_header(struct exi_view *v, uint32_t height, uint8_t out[EXI_HEADER_LEN])
     if (height > v->st.tip_height) {
         return EXI_ENOTFOUND;
     }
-    if (settled(v, height)) {
-        p = exi_gen_flat(v->h.gen, EXI_FLAT_HEADERS, height);
-        if (p == NULL) {
-            return EXI_EFORMAT;
+    if (settled(v, height) && height < v->st.live_floor) {
+        rc = exi_view_flat(v, EXI_FLAT_HEADERS, height, &p);
+        if (rc == EXI_OK) {
+            memcpy(out, p, EXI_HEADER_LEN);
         }
-        memcpy(out, p, EXI_HEADER_LEN);
-        return EXI_OK;
+        return rc;
     }
     rc = exi_view_live_block(v, height, &b);
     if (rc) {
@@ -40,14 +39,13 @@ exi_header(struct exi_view *v, uint32_t height, uint8_t out[EXI_HEADER_LEN])
 static int
 read_node(void *ctx, uint64_t index, struct exi_hash *out)
 {
-    const struct exi_view *v = ctx;
-    const uint8_t *p = exi_gen_flat(v->h.gen, EXI_FLAT_HMERKLE, index);
+    const uint8_t *p;
+    int rc = exi_view_flat(ctx, EXI_FLAT_HMERKLE, index, &p);
 
-    if (p == NULL) {
-        return EXI_EFORMAT;
+    if (rc == EXI_OK) {
+        memcpy(out->b, p, EXI_HASH_LEN);
     }
-    memcpy(out->b, p, EXI_HASH_LEN);
-    return EXI_OK;
+    return rc;
 }
 
 int
@@ -178,16 +176,16 @@ exi_block_txid(struct exi_view *v, uint32_t height, uint32_t pos,
         if (rc || pos >= ntx) {
             return rc ? rc : EXI_ENOTFOUND;
         }
-        p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, first + pos);
+        rc = exi_view_flat(v, EXI_FLAT_TXIDS, first + pos, &p);
+        if (rc) {
+            return rc;
+        }
     } else {
         rc = live_ids(v, height, &p, &ntx);
         if (rc || pos >= ntx) {
             return rc ? rc : EXI_ENOTFOUND;
         }
         p += (size_t) pos * EXI_HASH_LEN;
-    }
-    if (p == NULL) {
-        return EXI_EFORMAT;
     }
     memcpy(out->b, p, EXI_HASH_LEN);
     return EXI_OK;
@@ -211,12 +209,13 @@ copy_ids(struct exi_view *v, uint32_t height, struct exi_hash *hashes,
         return rc;
     }
     rc = exi_view_first(v, height, &first);
-    for (uint32_t i = 0; i < ntx && rc == EXI_OK; i++) {
-        p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, first + i);
-        if (p == NULL) {
-            return EXI_EFORMAT;
+    for (uint32_t i = 0; i < ntx && (rc == EXI_OK || rc == EXI_ECOLD); i++) {
+        int got = exi_view_flat(v, EXI_FLAT_TXIDS, first + i, &p);
+        if (got == EXI_OK) {
+            memcpy(hashes[i].b, p, EXI_HASH_LEN);
+        } else {
+            rc = got;
         }
-        memcpy(hashes[i].b, p, EXI_HASH_LEN);
     }
     return rc;
 }

@@ -56,7 +56,7 @@ add_heavy(struct exi_view *v, struct nums *t, const struct exi_skey *s,
         return EXI_ELIMIT;
     }
     if (v->h.heavy == NULL) {
-        v->h.heavy = exi_rodb_iter_new(v->h.gen->db);
+        v->h.heavy = exi_rodb_iter_new(v->h.gen->db, &v->cold);
         if (v->h.heavy == NULL) {
             return EXI_ENOMEM;
         }
@@ -129,12 +129,19 @@ emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
 {
     struct exi_hist h = { .confirmed = true, .fee_sat = -1 };
     uint32_t height = 0;
+    bool cold = false;
     int rc = EXI_OK;
 
     for (size_t i = 0; i < t->n && rc == EXI_OK; i++) {
-        const uint8_t *p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, t->v[i]);
-        if (p == NULL || (i > 0 && t->v[i] <= t->v[i - 1])) {
-            return EXI_EFORMAT;
+        const uint8_t *p;
+        rc = exi_view_flat(v, EXI_FLAT_TXIDS, t->v[i], &p);
+        if (rc == EXI_OK && i > 0 && t->v[i] <= t->v[i - 1]) {
+            rc = EXI_EFORMAT;
+        }
+        if (cold || rc) {
+            cold |= rc == EXI_ECOLD;
+            rc = rc == EXI_ECOLD ? EXI_OK : rc;
+            continue;
         }
         rc = exi_view_height(v, t->v[i], height, &height);
         if (rc == EXI_OK) {
@@ -143,7 +150,7 @@ emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
             rc = fn(ctx, &h);
         }
     }
-    return rc;
+    return rc == EXI_OK && cold ? EXI_ECOLD : rc;
 }
 
 static int

@@ -15,6 +15,7 @@ struct spent {
 struct unspent {
     struct exi_view *v;
     const struct exi_arena *a;
+    bool cold;           /* a txid is not in memory: go on, then fail */
     struct spent *spent; /* ascending */
     size_t nspent;
     size_t spent_cap;
@@ -163,11 +164,15 @@ add_settled(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
 {
     struct unspent *t = ctx;
     uint32_t from = t->n > 0 ? (uint32_t) t->u[t->n - 1].height : 0, height;
-    const uint8_t *p = exi_gen_flat(t->v->h.gen, EXI_FLAT_TXIDS, txnum);
-    int rc;
+    const uint8_t *p;
+    int rc = exi_view_flat(t->v, EXI_FLAT_TXIDS, txnum, &p);
 
-    if (p == NULL) {
-        return EXI_EFORMAT;
+    if (rc == EXI_ECOLD) {
+        t->cold = true;
+        return EXI_OK;
+    }
+    if (rc) {
+        return rc;
     }
     rc = exi_view_height(t->v, txnum, from, &height);
     return rc ? rc : add_output(t, p, index, (int32_t) height, value_sat);
@@ -188,6 +193,9 @@ gather_unspent(struct unspent *t, const struct exi_skey *s)
     }
     if (rc == EXI_OK) {
         rc = each_utxo(t->v, s, add_settled, t);
+    }
+    if (rc == EXI_OK && t->cold) {
+        return EXI_ECOLD;
     }
     for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
         rc = add_funds(t, &items.v[i]);

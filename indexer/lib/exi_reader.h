@@ -14,6 +14,7 @@
 #include "exi_format.h"
 #include "exi_types.h"
 
+struct exi_cold_list;
 struct exi_store;
 struct exi_view;
 
@@ -56,6 +57,23 @@ int exi_view_begin(struct exi_view *v) EXI_MUST_CHECK;
 
 /* Ends the snapshot; pointers got from it are no longer good. */
 void exi_view_end(struct exi_view *v);
+
+/*
+ * nowait: queries fail with EXI_ECOLD instead of waiting for a disk; what they
+ * lacked is to be read by another thread, then they are run again from the
+ * start (exi_cold.h).  A callback may have been called by then: what it has
+ * made is to be thrown away.  The live layer is in memory as a rule (written
+ * since the machine was started) and read without asking.  New views wait.
+ */
+void exi_view_nowait(struct exi_view *v, bool nowait);
+
+/* Whether a query of this snapshot has failed so since the last take. */
+bool exi_view_cold(const struct exi_view *v);
+
+/* What those queries lacked, yours (exi_cold_free).  EXI_ENOTFOUND: nothing;
+ * EXI_ENOMEM. */
+int exi_view_cold_take(struct exi_view *v,
+                       struct exi_cold_list **out) EXI_MUST_CHECK;
 
 /* State of the snapshot; good until exi_view_end. */
 const struct exi_live_state *exi_view_state(const struct exi_view *v);

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "exi_cold.h"
 #include "exi_reader.h"
 #include "exi_readonly_env.h"
 
@@ -41,13 +42,16 @@ struct exi_env {
     MDB_txn *txn; /* of exi_store_refresh(); reset when not in use */
 };
 
-/* A mapped segment of a flat file, shared by the generations that link it. */
+/* A segment of a flat file, shared by the generations that link it: mapped, or
+ * (transaction counts, which are looked through with each height) a copy. */
 struct exi_seg {
     unsigned refs;
     dev_t dev;
     ino_t ino;
     uint8_t *base;
     size_t len;
+    size_t filled;         /* bytes of a copy; of a mapping: len */
+    struct exi_file *file; /* NULL: a copy */
 };
 
 struct exi_flat_map {
@@ -115,6 +119,7 @@ struct exi_view {
     bool hist_ready; /* h.hist was renewed in this snapshot */
     struct exi_held h;
     struct exi_live_state st;
+    struct exi_cold cold; /* what the query at hand lacks */
     uint64_t nums[EXI_VIEW_NUMS];
     struct exi_item items[EXI_VIEW_ITEMS];
 };
@@ -156,7 +161,8 @@ int exi_gen_open(struct exi_store *s, const struct exi_live_gen *want,
                  struct exi_gen **out) EXI_MUST_CHECK;
 void exi_gen_close(struct exi_gen *g);
 
-/* Record of a flat file, or NULL: beyond what counts. */
+/* Record of a flat file, or NULL: beyond what counts.  Touching it may have to
+ * wait for a disk, unless it is a transaction count: see exi_view_flat(). */
 static inline const uint8_t *
 exi_gen_flat(const struct exi_gen *g, enum exi_flat f, uint64_t i)
 {
@@ -166,6 +172,27 @@ exi_gen_flat(const struct exi_gen *g, enum exi_flat f, uint64_t i)
         return NULL;
     }
     return m->base[i >> m->shift] + (i & ((1ull << m->shift) - 1)) * m->record;
+}
+
+/* The same for a query: EXI_OK, EXI_EFORMAT (beyond what counts), EXI_ECOLD,
+ * EXI_EIO.  A query that needs several records asks for all of them before it
+ * returns EXI_ECOLD. */
+static inline int
+exi_view_flat(struct exi_view *v, enum exi_flat f, uint64_t i,
+              const uint8_t **p)
+{
+    const struct exi_flat_map *m = &v->h.gen->flat[f];
+    const struct exi_seg *seg;
+
+    if (i >= m->count) {
+        return EXI_EFORMAT;
+    }
+    seg = m->segs[i >> m->shift];
+    *p = exi_gen_flat(v->h.gen, f, i);
+    return seg->file == NULL ? EXI_OK
+                             : exi_cold_check(&v->cold, seg->file,
+                                              (uint64_t) (*p - seg->base),
+                                              m->record);
 }
 
 /*
