@@ -18,7 +18,9 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include <ngx_thread_pool.h>
 
+#include "exi_cold.h"
 #include "exi_err.h"
 #include "exi_format.h"
 #include "exi_hex.h"
@@ -66,6 +68,8 @@ struct ngx_electrumx_index_s {
     ngx_str_t                  banner;         /* file, or empty */
     ngx_str_t                  donation;       /* address, or empty */
     ngx_array_t               *hosts;          /* ngx_str_t report services */
+    ngx_thread_pool_t         *threads;        /* read from disks; NULL: off,
+                                                  the worker waits */
 
     /* worker state, from init_process on */
     struct exi_store          *store;
@@ -78,12 +82,19 @@ struct ngx_electrumx_index_s {
     ngx_str_t                  state;          /* JSON of the indexer's last `S`
                                                   frame, or empty */
 
+    unsigned                   refreshing:1;   /* a thread opens files */
+    unsigned                   fetching:1;     /* a thread reads for the
+                                                  subscriptions */
+
     /* counters of this worker */
     ngx_uint_t                 nsessions;
     uint64_t                   accepted;
     uint64_t                   requests;
     uint64_t                   errors;
     uint64_t                   notifications;
+    uint64_t                   cold_tasks;     /* given to threads */
+    uint64_t                   cold_ranges;    /* read by them */
+    uint64_t                   cold_bytes;
 };
 
 
@@ -127,6 +138,8 @@ struct ngx_electrumx_session_s {
     ngx_uint_t                 nrequests;
     ngx_uint_t                 ncalls;         /* node calls under way */
     void                      *rpc;            /* more of rpc's own */
+    void                      *cold;           /* ngx_electrumx_cold.c's */
+    ngx_uint_t                 ncold;          /* requests put aside */
 
     /* owned by ngx_electrumx_subscribe.c */
     void                      *subscriptions;
@@ -184,6 +197,10 @@ void ngx_electrumx_session_ref(ngx_electrumx_session_t *s);
 void ngx_electrumx_session_unref(ngx_electrumx_session_t *s);
 
 
+/* Input that had to wait may go on, perhaps. */
+void ngx_electrumx_session_wake(ngx_electrumx_session_t *s);
+
+
 /* session: what the adapters use */
 
 /*
@@ -220,6 +237,27 @@ void ngx_electrumx_subs_done(ngx_electrumx_index_t *index);
 
 /* Bell or timer: reads the change log and notifies.  Cheap if nothing new. */
 void ngx_electrumx_subs_changed(ngx_electrumx_index_t *index);
+
+
+/* cold (ngx_electrumx_cold.c) */
+
+/*
+ * Opens what is new of the index: in a thread if the index has a pool.  NGX_OK:
+ * done; NGX_AGAIN: under way; NGX_ERROR.
+ */
+ngx_int_t ngx_electrumx_refresh(ngx_electrumx_index_t *index);
+
+/* Whether the session waits for so many reads that its input has to wait. */
+ngx_uint_t ngx_electrumx_cold_full(ngx_electrumx_session_t *s);
+
+/* The index needs a descriptor for each of its files: raises the process's
+   limit, unless worker_rlimit_nofile sets it. */
+void ngx_electrumx_files(ngx_cycle_t *cycle);
+
+/* "threads NAME | off" and its default. */
+char *ngx_electrumx_set_threads(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_electrumx_init_threads(ngx_conf_t *cf, ngx_electrumx_index_t *index);
 
 
 /* indexer socket (ngx_electrumx_indexer.c) */

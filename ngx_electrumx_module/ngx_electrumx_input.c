@@ -5,7 +5,8 @@
  * unfinished message (in.line, in.ws) or input that was read but had to wait
  * (pend).  A turn of a session is bounded in time, messages and bytes; then it
  * is posted behind the other events.  Nothing is read while too much is queued
- * for the client (stopped): the session's step goes on when it was sent.
+ * for the client, or too many of its requests wait for a disk (stopped): the
+ * session's step goes on when that has changed.
  */
 
 #include "ngx_electrumx_session.h"
@@ -296,7 +297,7 @@ ngx_electrumx_input_may_go_on(ngx_electrumx_session_t *s,
         return NGX_ERROR;
     }
 
-    if (s->queued > s->index->max_queue) {
+    if (s->queued > s->index->max_queue || ngx_electrumx_cold_full(s)) {
         ngx_electrumx_io(s)->stopped = 1;
         return NGX_AGAIN;
     }

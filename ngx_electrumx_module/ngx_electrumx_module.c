@@ -168,6 +168,13 @@ static ngx_command_t  ngx_electrumx_commands[] = {
       offsetof(ngx_electrumx_index_t, hosts),
       NULL },
 
+    { ngx_string("threads"),
+      NGX_ELECTRUMX_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_electrumx_set_threads,
+      0,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -212,6 +219,10 @@ ngx_electrumx_init_process(ngx_cycle_t *cycle)
     ecf = (ngx_electrumx_conf_t *) ngx_get_conf(cycle->conf_ctx,
                                                 ngx_electrumx_module);
     named = ecf->named.elts;
+
+    if (ecf->named.nelts) {
+        ngx_electrumx_files(cycle);
+    }
 
     for (i = 0; i < ecf->named.nelts; i++) {
         ngx_electrumx_start(&named[i]->index, cycle);
@@ -264,7 +275,15 @@ ngx_electrumx_open(ngx_electrumx_index_t *index)
         }
     }
 
-    (void) exi_store_refresh(index->store);
+    if (index->view == NULL) {
+
+        /* at the start: nobody waits yet */
+
+        (void) exi_store_refresh(index->store);
+
+    } else {
+        (void) ngx_electrumx_refresh(index);
+    }
 
     if (index->view == NULL) {
 
@@ -272,7 +291,10 @@ ngx_electrumx_open(ngx_electrumx_index_t *index)
         if (rc != EXI_OK) {
             index->view = NULL;
             ngx_electrumx_store_log(index, 0, exi_strerror(rc));
+            return;
         }
+
+        exi_view_nowait(index->view, index->threads != NULL);
     }
 }
 
@@ -432,6 +454,7 @@ ngx_electrumx_add(ngx_conf_t *cf, ngx_electrumx_conf_t *ecf, ngx_str_t *name)
     named->index.max_queue = NGX_CONF_UNSET_SIZE;
     named->index.idle_timeout = NGX_CONF_UNSET_MSEC;
     named->index.send_timeout = NGX_CONF_UNSET_MSEC;
+    named->index.threads = NGX_CONF_UNSET_PTR;
 
     ngx_queue_init(&named->index.sessions);
 
@@ -586,7 +609,7 @@ ngx_electrumx_block_init(ngx_conf_t *cf, ngx_electrumx_conf_t *ecf,
     ngx_conf_init_msec_value(index->idle_timeout, 600000);
     ngx_conf_init_msec_value(index->send_timeout, 60000);
 
-    return NGX_CONF_OK;
+    return ngx_electrumx_init_threads(cf, index);
 }
 
 

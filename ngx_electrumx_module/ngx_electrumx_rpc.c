@@ -42,8 +42,6 @@ static void ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s,
     ngx_electrumx_json_t *v);
 static void ngx_electrumx_rpc_member(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v);
-static void ngx_electrumx_rpc_init(ngx_electrumx_req_t *r,
-    ngx_electrumx_session_t *s);
 static ngx_int_t ngx_electrumx_rpc_run(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *method, ngx_electrumx_json_t *params);
 static ngx_int_t ngx_electrumx_rpc_envelope(ngx_electrumx_req_t *r,
@@ -54,7 +52,6 @@ static ngx_int_t ngx_electrumx_rpc_dialect(ngx_electrumx_req_t *r,
 static void ngx_electrumx_rpc_tail(ngx_electrumx_req_t *r);
 static void ngx_electrumx_rpc_error(ngx_electrumx_req_t *r);
 static void ngx_electrumx_rpc_undo(ngx_electrumx_req_t *r, size_t start);
-static ngx_int_t ngx_electrumx_fail_state(ngx_electrumx_req_t *r);
 static void *ngx_electrumx_rpc_arena(void *ctx, size_t n);
 
 
@@ -93,6 +90,31 @@ ngx_electrumx_rpc_message(ngx_electrumx_session_t *s, u_char *msg, size_t len)
     }
 
     ngx_electrumx_message_end();
+}
+
+
+void
+ngx_electrumx_rpc_again(ngx_electrumx_req_t *r, u_char *text, size_t len)
+{
+    size_t                 start;
+    ngx_electrumx_json_t  *v;
+
+    if (ngx_electrumx_rpc_parse(text, len, &v) > 0) {
+        r->session->nrequests--;
+        r->index->requests--;
+        ngx_electrumx_rpc_member(r, v);
+        return;
+    }
+
+    /* it was read before: only memory can have run out */
+
+    ngx_str_set(&r->id, "null");
+
+    start = ngx_electrumx_answer_begin(r);
+
+    ngx_electrumx_answer(r, start,
+                         ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
+                                            "internal error: out of memory"));
 }
 
 
@@ -212,6 +234,7 @@ ngx_electrumx_rpc_closed(ngx_electrumx_session_t *s)
 {
     ngx_electrumx_subs_closed(s);
     ngx_electrumx_calls_closed(s);
+    ngx_electrumx_cold_closed(s);
 }
 
 
@@ -244,13 +267,14 @@ ngx_electrumx_rpc_refuse(ngx_electrumx_session_t *s, ngx_int_t code,
 }
 
 
-static void
+void
 ngx_electrumx_rpc_init(ngx_electrumx_req_t *r, ngx_electrumx_session_t *s)
 {
     r->session = s;
     r->index = s->index;
     r->out = NULL;
     r->batch = NULL;
+    r->cold = NULL;
     r->view = NULL;
     r->id.len = 0;
     r->dialect = NGX_ELECTRUMX_JSONRPC_LOOSE;
@@ -374,10 +398,13 @@ ngx_electrumx_rpc_member(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v)
 {
     size_t                 start;
     ngx_int_t              rc;
+    ngx_str_t              text;
     ngx_electrumx_json_t  *method, *params;
 
     r->session->nrequests++;
     r->index->requests++;
+
+    ngx_electrumx_cold_text(r, v, &text);
 
     if (v->type != NGX_ELECTRUMX_JSON_OBJECT) {
         ngx_str_set(&r->id, "null");
@@ -392,6 +419,7 @@ ngx_electrumx_rpc_member(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v)
 
         if (rc == NGX_OK) {
             rc = ngx_electrumx_rpc_run(r, method, params);
+            rc = ngx_electrumx_cold_request(r, &text, rc);
         }
     }
 
@@ -662,93 +690,7 @@ ngx_electrumx_rpc_undo(ngx_electrumx_req_t *r, size_t start)
 }
 
 
-/* Errors */
-
-ngx_int_t
-ngx_electrumx_fail(ngx_electrumx_req_t *r, ngx_int_t code,
-    const char *message)
-{
-    r->code = code;
-    r->message.data = (u_char *) message;
-    r->message.len = ngx_strlen(message);
-
-    return NGX_ERROR;
-}
-
-
-ngx_int_t ngx_cdecl
-ngx_electrumx_failf(ngx_electrumx_req_t *r, ngx_int_t code, const char *fmt,
-    ...)
-{
-    u_char   *p;
-    va_list   args;
-
-    va_start(args, fmt);
-    p = ngx_vslprintf(r->text, r->text + sizeof(r->text), fmt, args);
-    va_end(args);
-
-    r->code = code;
-    r->message.data = r->text;
-    r->message.len = p - r->text;
-
-    return NGX_ERROR;
-}
-
-
-ngx_int_t
-ngx_electrumx_fail_exi(ngx_electrumx_req_t *r, int rc, const char *what)
-{
-    ngx_log_t  *log;
-
-    if (rc == EXI_ENOTREADY) {
-        return ngx_electrumx_fail_state(r);
-    }
-
-    log = r->session->connection ? r->session->connection->log
-                                 : ngx_cycle->log;
-
-    ngx_log_error(NGX_LOG_ERR, log, 0, "electrumx \"%V\": %s: %s",
-                  &r->index->name, what, exi_strerror(rc));
-
-    return ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
-                              "internal error: the index could not be read");
-}
-
-
-/* What the indexer is doing, from its last state frame. */
-
-static ngx_int_t
-ngx_electrumx_fail_state(ngx_electrumx_req_t *r)
-{
-    size_t                len;
-    u_char               *json;
-    uint64_t              done, all;
-    ngx_electrumx_json_t  state, height, target;
-
-    json = r->index->state.data;
-    len = r->index->state.len;
-
-    if (len == 0 || ngx_electrumx_pick(json, len, "state", &state) != NGX_OK) {
-        return ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
-                   "the index is not ready: the indexer is not running");
-    }
-
-    if (ngx_electrumx_pick(json, len, "height", &height) != NGX_OK
-        || ngx_electrumx_pick(json, len, "target", &target) != NGX_OK
-        || ngx_electrumx_json_uint(height.start, height.len, &done) != NGX_OK
-        || ngx_electrumx_json_uint(target.start, target.len, &all) != NGX_OK
-        || all == 0)
-    {
-        return ngx_electrumx_failf(r, NGX_ELECTRUMX_INTERNAL,
-                                   "the index is not ready: %*s",
-                                   (size_t) state.len, state.start);
-    }
-
-    return ngx_electrumx_failf(r, NGX_ELECTRUMX_INTERNAL,
-                               "the index is not ready: %*s, block %uL of %uL",
-                               (size_t) state.len, state.start, done, all);
-}
-
+/* View */
 
 ngx_int_t
 ngx_electrumx_view(ngx_electrumx_req_t *r)
@@ -775,7 +717,7 @@ ngx_electrumx_view(ngx_electrumx_req_t *r)
             rc = exi_view_begin(index->view);
 
             if (rc == EXI_ENOTREADY
-                && exi_store_refresh(index->store) == EXI_OK)
+                && ngx_electrumx_refresh(index) == NGX_OK)
             {
                 rc = exi_view_begin(index->view);
             }

@@ -36,6 +36,7 @@
 typedef struct ngx_electrumx_req_s     ngx_electrumx_req_t;
 typedef struct ngx_electrumx_batch_s   ngx_electrumx_batch_t;
 typedef struct ngx_electrumx_call_s    ngx_electrumx_call_t;
+typedef struct ngx_electrumx_cold_s    ngx_electrumx_cold_t;
 
 
 /*
@@ -76,6 +77,7 @@ struct ngx_electrumx_req_s {
     ngx_electrumx_index_t       *index;
     ngx_electrumx_out_t         *out;
     ngx_electrumx_batch_t       *batch;       /* or NULL */
+    ngx_electrumx_cold_t        *cold;        /* run again; or NULL */
     struct exi_view             *view;        /* begun, or NULL */
     ngx_str_t                    id;          /* as it came; empty: none */
     ngx_electrumx_dialect_e      dialect;
@@ -168,6 +170,13 @@ ngx_int_t ngx_electrumx_view(ngx_electrumx_req_t *r);
 /* Memory that is good until the message is answered. */
 void *ngx_electrumx_alloc(size_t size);
 extern const struct exi_arena  ngx_electrumx_arena;
+
+/* An empty request of the session. */
+void ngx_electrumx_rpc_init(ngx_electrumx_req_t *r,
+    ngx_electrumx_session_t *s);
+
+/* Runs a request that was put aside from its text, which is changed. */
+void ngx_electrumx_rpc_again(ngx_electrumx_req_t *r, u_char *text, size_t len);
 
 /* Writes what precedes the result; returns where the answer starts. */
 size_t ngx_electrumx_answer_begin(ngx_electrumx_req_t *r);
@@ -276,6 +285,15 @@ ngx_int_t ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name,
     ngx_str_t *params, ngx_electrumx_finish_pt finish,
     ngx_electrumx_call_t **call);
 
+/* Runs finish() of a call on (a copy of) the node's answer; the call stays the
+   caller's.  NGX_AGAIN: another call, or the request was put aside. */
+void ngx_electrumx_call_finish(ngx_electrumx_req_t *r,
+    ngx_electrumx_call_t *call, ngx_uint_t ok, u_char *json, size_t len);
+
+/* Ends the pending part of a batch, the memory and the reference of a call that
+   has been answered. */
+void ngx_electrumx_call_done(ngx_electrumx_call_t *call);
+
 /* The session is gone: drops its waiting calls. */
 void ngx_electrumx_calls_closed(ngx_electrumx_session_t *s);
 
@@ -299,6 +317,36 @@ ngx_int_t ngx_electrumx_pick(u_char *json, size_t len, const char *name,
 /* Same for the object stored under the name of a fact; needs r->view. */
 ngx_int_t ngx_electrumx_pick_fact(ngx_electrumx_req_t *r, const char *fact,
     const char *name, ngx_electrumx_json_t *value);
+
+
+/* cold: requests that need what is not in memory (ngx_electrumx_cold.c) */
+
+/* The request's text as it came, before its strings are decoded in place; good
+   as long as the message. */
+void ngx_electrumx_cold_text(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v,
+    ngx_str_t *text);
+
+/*
+ * After a handler that returned rc: when one of its queries lacked something,
+ * what it has done does not count, and the request is put aside until that was
+ * read: NGX_AGAIN.  Else, or when that can't be: what is to be answered.
+ */
+ngx_int_t ngx_electrumx_cold_request(ngx_electrumx_req_t *r, ngx_str_t *text,
+    ngx_int_t rc);
+
+/* The same after finish(): json is the node's answer as it came.  The call
+   belongs to the request put aside if *kept. */
+ngx_int_t ngx_electrumx_cold_call(ngx_electrumx_req_t *r,
+    ngx_electrumx_call_t *call, ngx_uint_t ok, ngx_str_t *json, ngx_int_t rc,
+    ngx_uint_t *kept);
+
+/* Has what the view's queries lacked read, then calls handler(data); one at a
+   time for an index.  NGX_DECLINED: nothing lacked; NGX_ERROR: not now. */
+ngx_int_t ngx_electrumx_cold_fetch(ngx_electrumx_index_t *index,
+    struct exi_view *view, void (*handler)(void *data), void *data);
+
+/* The session is gone: drops what has not begun. */
+void ngx_electrumx_cold_closed(ngx_electrumx_session_t *s);
 
 
 /* transactions */

@@ -256,6 +256,15 @@ ngx_electrumx_session_end(ngx_electrumx_session_t *s, ngx_uint_t code)
 }
 
 
+void
+ngx_electrumx_session_wake(ngx_electrumx_session_t *s)
+{
+    if (s->connection && !s->dead) {
+        ngx_post_event(&ngx_electrumx_io(s)->step, &ngx_posted_events);
+    }
+}
+
+
 /* Closes at once. */
 
 void
@@ -482,7 +491,9 @@ ngx_electrumx_session_step(ngx_electrumx_session_t *s)
         return;
     }
 
-    if (io->stopped && s->queued <= s->index->max_queue / 2) {
+    if (io->stopped && s->queued <= s->index->max_queue / 2
+        && !ngx_electrumx_cold_full(s))
+    {
         io->stopped = 0;
         ngx_post_event(&io->work, &ngx_posted_next_events);
     }
@@ -544,7 +555,9 @@ ngx_electrumx_session_done(ngx_electrumx_session_t *s)
 
         /* only a plain TCP client can be half there, waiting for answers */
 
-        if (s->ncalls == 0 || s->framing == NGX_ELECTRUMX_WS) {
+        if ((s->ncalls == 0 && s->ncold == 0)
+            || s->framing == NGX_ELECTRUMX_WS)
+        {
             return NGX_OK;
         }
 

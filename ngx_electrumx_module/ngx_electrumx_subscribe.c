@@ -48,6 +48,7 @@ struct ngx_electrumx_subs_s {
 
 static void ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs);
 static void ngx_electrumx_subs_event(ngx_event_t *ev);
+static void ngx_electrumx_subs_fetched(void *data);
 static ngx_int_t ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs,
     struct exi_view *view);
 static ngx_int_t ngx_electrumx_subs_elapsed(struct timespec *start);
@@ -162,9 +163,16 @@ ngx_electrumx_subs_changed(ngx_electrumx_index_t *index)
         return;
     }
 
-    (void) exi_store_refresh(index->store);
+    (void) ngx_electrumx_refresh(index);
 
     ngx_electrumx_subs_turn(index->subs);
+}
+
+
+static void
+ngx_electrumx_subs_fetched(void *data)
+{
+    ngx_electrumx_subs_turn(data);
 }
 
 
@@ -195,6 +203,11 @@ ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs)
         rc = ngx_electrumx_watches_drain(&subs->watches, view,
                                          NGX_ELECTRUMX_TURN);
     }
+
+    /* those that lack something come back when it was read */
+
+    (void) ngx_electrumx_cold_fetch(subs->index, view,
+                                    ngx_electrumx_subs_fetched, subs);
 
     exi_view_end(view);
 
@@ -343,14 +356,16 @@ static ngx_int_t
 ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs, struct exi_view *view)
 {
     int                      rc;
-    uint32_t                 i;
+    uint32_t                 i, cold;
     ngx_uint_t               n;
     struct timespec          start;
     ngx_electrumx_script_t  *script;
 
     clock_gettime(CLOCK_MONOTONIC, &start);
 
-    for (n = 0; subs->dirty_first; n++) {
+    cold = 0;
+
+    for (n = 0; subs->dirty_first && subs->dirty_first != cold; n++) {
 
         if (n == NGX_ELECTRUMX_TURN) {
             return NGX_AGAIN;
@@ -378,6 +393,15 @@ ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs, struct exi_view *view)
         rc = ngx_electrumx_subs_recheck(subs, i, view);
 
         ngx_electrumx_message_end();
+
+        if (rc == EXI_ECOLD) {
+
+            /* behind the others; round once */
+
+            ngx_electrumx_subs_dirty(subs, i);
+            cold = cold ? cold : i;
+            continue;
+        }
 
         if (rc != EXI_OK && rc != EXI_ELIMIT) {
             ngx_log_error(NGX_LOG_ERR, subs->event.log, 0,
@@ -485,6 +509,16 @@ ngx_electrumx_subs_tip(ngx_electrumx_subs_t *subs, struct exi_view *view)
     ngx_electrumx_session_t  *s;
 
     rc = exi_header(view, subs->tip_height, header);
+
+    if (rc == EXI_ECOLD) {
+
+        /* the tip is live as a rule; here its header was settled just now, and
+           a notification can't be run again */
+
+        exi_view_nowait(view, 0);
+        rc = exi_header(view, subs->tip_height, header);
+        exi_view_nowait(view, 1);
+    }
 
     if (rc != EXI_OK) {
         ngx_log_error(NGX_LOG_ERR, subs->event.log, 0,

@@ -4,8 +4,8 @@
  *
  * A store is what a process keeps open; a view is one snapshot of it.
  * Processes: any number; open after fork.  Threads: exi_store_* by one thread
- * (the event loop); a view by one thread at a time, several views may be in
- * use by several threads.
+ * (the event loop), but exi_store_refresh may be run by another; a view by one
+ * thread at a time, several views may be in use by several threads.
  */
 #ifndef EXI_READER_H
 #define EXI_READER_H
@@ -42,6 +42,13 @@ void exi_store_free(struct exi_store *s);
  * EXI_EVERSION, EXI_EFORMAT, EXI_EIO (logged).
  */
 int exi_store_refresh(struct exi_store *s);
+
+/*
+ * Whether the newest environment and generation are open, so that a refresh has
+ * nothing to do: two stats and a look at the live layer.  Not while another
+ * thread refreshes.
+ */
+bool exi_store_current(struct exi_store *s);
 
 /* A view of the store, empty; EXI_ENOMEM. */
 int exi_view_new(struct exi_store *s, struct exi_view **out) EXI_MUST_CHECK;

@@ -77,10 +77,11 @@ thread_local exi_cold *looking = nullptr;
 class Looking
 {
   public:
-    explicit Looking(exi_cold *c)
+    Looking(exi_cold *c, unsigned seen)
     {
         looking = c != nullptr && c->nowait ? c : nullptr;
         missed = false;
+        blocks = seen;
     }
     ~Looking()
     {
@@ -89,9 +90,11 @@ class Looking
     Looking(const Looking &) = delete;
     Looking &operator=(const Looking &) = delete;
 
-    static thread_local bool missed; /* a block of this look-up */
+    static thread_local bool missed;     /* a block of this look-up */
+    static thread_local unsigned blocks; /* read since the seek */
 };
 thread_local bool Looking::missed = false;
+thread_local unsigned Looking::blocks = 0;
 
 /* CRC-32C (RFC 3720), for the stand-in below only. */
 uint32_t
@@ -180,14 +183,31 @@ class TableFile final : public leveldb::RandomAccessFile
         int rc = exi_cold_look(looking, m_->file, off, n);
 
         if (rc == EXI_OK) {
+            Looking::blocks++;
             return Status::OK();
         }
         if (rc == EXI_ECOLD && StandIn(scratch, n)) {
             Looking::missed = true;
+            Ahead(off + n);
             *out = Slice(scratch, n);
             return Status::OK();
         }
         return Status::IOError("table can't be read");
+    }
+
+    /* Who has read many blocks in a row will want as many more: so a long list
+     * of rows takes few rounds. */
+    void
+    Ahead(uint64_t off) const
+    {
+        const unsigned MANY = 4, MOST = 256;
+        uint64_t n = Looking::blocks < MOST ? Looking::blocks : MOST;
+
+        n *= EXI_COLD_PAGE;
+        if (Looking::blocks >= MANY && off < m_->tail) {
+            n = n < m_->tail - off ? n : m_->tail - off;
+            (void) (exi_cold_look(looking, m_->file, off, n) == EXI_OK);
+        }
     }
 
     MappingP m_;
@@ -465,6 +485,7 @@ struct exi_rodb_iter {
     exi_cold *cold;
     bool missed = false; /* by the last call */
     uint32_t epoch = 0;  /* of its making */
+    unsigned blocks = 0; /* read since the last seek */
     std::unique_ptr<leveldb::Iterator> it;
 };
 
@@ -554,7 +575,7 @@ exi_rodb_get(struct exi_rodb *db, struct exi_cold *cold, const void *key,
     {
         std::unique_ptr<exi_rodb_val> v(new exi_rodb_val);
         Slice k(static_cast<const char *>(key), keylen);
-        Looking here(cold);
+        Looking here(cold, 0);
         Status s = db->db->Get(db->read, k, &v->s);
 
         if (Looking::missed) {
@@ -629,9 +650,10 @@ exi_rodb_iter_seek(struct exi_rodb_iter *it, const void *key, size_t keylen)
                 && it->cold->epoch - it->epoch > 1)) {
             Renew(it);
         }
-        Looking here(it->cold);
+        Looking here(it->cold, 0);
         it->it->Seek(Slice(static_cast<const char *>(key), keylen));
         it->missed = Looking::missed;
+        it->blocks = Looking::blocks;
     }
     EXI_CC_CATCH()
 }
@@ -642,9 +664,10 @@ exi_rodb_iter_next(struct exi_rodb_iter *it)
     EXI_CC_TRY
     {
         if (!it->missed && it->it->Valid()) {
-            Looking here(it->cold);
+            Looking here(it->cold, it->blocks);
             it->it->Next();
             it->missed = Looking::missed;
+            it->blocks = Looking::blocks;
         }
     }
     EXI_CC_CATCH()
