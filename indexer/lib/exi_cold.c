@@ -74,7 +74,7 @@ exi_cold_begin(struct exi_cold *c)
         exi_file_unref(c->r[--c->n].file);
     }
     if (c->nowait) {
-        (void) clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        (void) clock_gettime(CLOCK_BOOTTIME, &now);
         c->epoch = (uint32_t) (now.tv_sec / EXI_COLD_SECONDS) + 2;
     }
 }

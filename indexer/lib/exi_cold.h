@@ -9,7 +9,7 @@
  * another thread (exi_cold_read), and the query is run again from its start.
  *
  * mincore(2) tells nothing to a process that does not own the file, so pages
- * are asked for with preadv2(RWF_NOWAIT) (Linux 4.14), 0.3 us each; the kernel
+ * are asked for with preadv2(RWF_NOWAIT) (Linux 4.14), 0.6 us each; the kernel
  * begins to read a missing page then and there.  What was found is remembered
  * for EXI_COLD_SECONDS to twice that, so a warm page costs a look at a bit.  A
  * page that is evicted within that time is waited for after all.  A file system
@@ -28,7 +28,7 @@
 extern "C" {
 #endif
 
-#define EXI_COLD_SECONDS 2
+#define EXI_COLD_SECONDS 10
 #define EXI_COLD_PAGE    4096
 #define EXI_COLD_MAX     4096 /* ranges noted at once; the others come later */
 

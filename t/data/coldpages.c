@@ -1,6 +1,8 @@
 /*
  * LD_PRELOAD for nginx: a page cache that forgets.  A page is there when it was
- * read with pread(2), and until preadv2(RWF_NOWAIT) has said so once.
+ * read with pread(2), and until preadv2(RWF_NOWAIT) has said so once.  The clock
+ * by which readers forget what they know of pages (CLOCK_BOOTTIME) goes five
+ * times as fast.
  *
  * COLD_DELAY_US: how long pread() of a file that was asked for takes.
  * COLD_FAIL: such a pread() fails with EIO as long as this file exists.
@@ -15,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SLOTS (1u << 20)
@@ -133,6 +136,17 @@ read_slowly(int fd, void *buf, size_t n, off_t off)
     }
     pthread_mutex_unlock(&lock);
     return syscall(SYS_pread64, fd, buf, n, off);
+}
+
+int
+clock_gettime(clockid_t id, struct timespec *ts)
+{
+    int rc = (int) syscall(SYS_clock_gettime, id, ts);
+
+    if (id == CLOCK_BOOTTIME) {
+        ts->tv_sec = ts->tv_sec * 5 + ts->tv_nsec / 200000000;
+    }
+    return rc;
 }
 
 ssize_t
