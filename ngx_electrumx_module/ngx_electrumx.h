@@ -8,7 +8,8 @@
  *            indexer socket ----/-------------^ (bell)
  *
  * All of it runs in a worker's event loop; nothing here blocks for longer than
- * a warm read of the index.  Hashes are in internal byte order.
+ * a warm read of the index: what is not in memory is read by threads, which
+ * know nothing of all this (cold).  Hashes are in internal byte order.
  */
 
 #ifndef _NGX_ELECTRUMX_H_INCLUDED_

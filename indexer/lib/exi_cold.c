@@ -24,7 +24,7 @@ struct exi_file {
     atomic_uint refs;
     int fd;
     uint64_t len;
-    size_t nwords; /* of one bitmap */
+    size_t nwords;     /* of one bitmap */
     atomic_bool blind; /* the file system does not tell */
     _Atomic uint32_t epoch;
     _Atomic(_Atomic uint64_t *) bits; /* two bitmaps, made at first use */
@@ -264,9 +264,9 @@ exi_cold_look(struct exi_cold *c, struct exi_file *f, uint64_t off,
         return EXI_OK;
     }
     end = (last + 1) * EXI_COLD_PAGE;
-    return rc == EXI_ECOLD ? note(c, f, first * EXI_COLD_PAGE,
-                                  end < f->len ? end : f->len)
-                           : rc;
+    return rc == EXI_ECOLD
+               ? note(c, f, first * EXI_COLD_PAGE, end < f->len ? end : f->len)
+               : rc;
 }
 
 /*
@@ -305,8 +305,8 @@ read_range(const struct exi_cold_range *r)
     uint64_t off = r->off, end = r->off + r->len;
 
     while (off < end) {
-        size_t n = end - off < sizeof scratch ? (size_t) (end - off)
-                                              : sizeof scratch;
+        size_t n =
+            end - off < sizeof scratch ? (size_t) (end - off) : sizeof scratch;
         ssize_t got = pread(r->file->fd, scratch, n, (off_t) off);
         if (got < 0 && errno == EINTR) {
             continue;

@@ -18,7 +18,8 @@ exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
         return EXI_EAPI;
     }
     exi_key_outpoint(&k, pos->id, index);
-    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &holder, &val, &vallen);
+    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &holder, &val,
+                      &vallen);
     if (rc) {
         return rc;
     }

@@ -55,8 +55,8 @@ find_live(struct exi_view *v, const struct exi_txid *txid,
 /* Checks the candidates of a `T` row against the txids; the last one wins.
  * EXI_ECOLD: all that are not in memory were noted. */
 static int
-match_row(struct exi_view *v, const struct exi_txid *txid,
-          const uint8_t *val, size_t vallen, uint64_t *txnum, bool *found)
+match_row(struct exi_view *v, const struct exi_txid *txid, const uint8_t *val,
+          size_t vallen, uint64_t *txnum, bool *found)
 {
     uint8_t bits = v->h.gen->m.params.txid_bits;
     uint64_t candidate;

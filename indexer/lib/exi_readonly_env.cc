@@ -140,8 +140,8 @@ StandIn(char *b, size_t n)
         b[2] = static_cast<char>(value);
     } else {
         for (int i = 0; i < 5; i++) { /* a varint of 5 bytes */
-            b[2 + i] = static_cast<char>((value >> 7 * i & 0x7f)
-                                         | (i < 4 ? 0x80 : 0));
+            b[2 + i] =
+                static_cast<char>((value >> 7 * i & 0x7f) | (i < 4 ? 0x80 : 0));
         }
     }
     b[head] = static_cast<char>(0xff);

@@ -189,10 +189,10 @@ exi_view_flat(struct exi_view *v, enum exi_flat f, uint64_t i,
     }
     seg = m->segs[i >> m->shift];
     *p = exi_gen_flat(v->h.gen, f, i);
-    return seg->file == NULL ? EXI_OK
-                             : exi_cold_check(&v->cold, seg->file,
-                                              (uint64_t) (*p - seg->base),
-                                              m->record);
+    return seg->file == NULL
+               ? EXI_OK
+               : exi_cold_check(&v->cold, seg->file,
+                                (uint64_t) (*p - seg->base), m->record);
 }
 
 /*

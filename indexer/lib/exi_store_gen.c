@@ -149,8 +149,7 @@ copy_seg(struct exi_seg *seg, int fd)
         return EXI_ENOMEM;
     }
     while (got < seg->filled) {
-        ssize_t n =
-            pread(fd, seg->base + got, seg->filled - got, (off_t) got);
+        ssize_t n = pread(fd, seg->base + got, seg->filled - got, (off_t) got);
         if (n < 0 && errno == EINTR) {
             continue;
         }

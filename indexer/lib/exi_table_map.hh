@@ -40,11 +40,10 @@ struct Mapping {
     size_t len;
     FileId id;
     struct exi_file *file = nullptr;
-    size_t tail; /* where it begins; len: there is none */
+    size_t tail;                       /* where it begins; len: there is none */
     std::unique_ptr<char[]> tail_copy; /* unless it is locked in its place */
 
-    Mapping(const char *b, size_t l, FileId i)
-        : base(b), len(l), id(i), tail(l)
+    Mapping(const char *b, size_t l, FileId i) : base(b), len(l), id(i), tail(l)
     {
     }
     Mapping(const Mapping &) = delete;
@@ -158,7 +157,8 @@ inline bool
 PinTail(Mapping *m, int fd)
 {
     const size_t PAGE = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    size_t at = TailOffset(fd, m->len), n = m->len - at, from = at / PAGE * PAGE;
+    size_t at = TailOffset(fd, m->len), n = m->len - at,
+           from = at / PAGE * PAGE;
 
     if (n == 0) {
         return true;

@@ -209,7 +209,8 @@ history(struct exi_rodb *db, const struct exi_skey *k, uint8_t bits)
     bool first = true;
 
     exi_key_bucket(&key, EXI_KIND_HISTORY, exi_bucket(k->b, bits), 0);
-    if (exi_rodb_get(db, NULL, key.b, key.len, &holder, &val, &vallen) != EXI_OK) {
+    if (exi_rodb_get(db, NULL, key.b, key.len, &holder, &val, &vallen)
+        != EXI_OK) {
         return 0;
     }
     if (exi_hist_find(&slot, val, vallen, k, bits) == EXI_OK) {

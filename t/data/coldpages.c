@@ -1,6 +1,7 @@
 /*
  * LD_PRELOAD for nginx: a page cache that forgets.  A page is there when it was
- * read with pread(2), and until preadv2(RWF_NOWAIT) has said so once.  The clock
+ * read with pread(2), for 2 s and until preadv2(RWF_NOWAIT) has said so once.
+ * The clock
  * by which readers forget what they know of pages (CLOCK_BOOTTIME) goes five
  * times as fast.
  *
@@ -25,6 +26,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t pages[SLOTS]; /* hashes of (inode, page); 0: none */
+static uint32_t read_ms[SLOTS];
 static ino_t asked[4096];
 static unsigned nasked;
 static useconds_t delay;
@@ -68,12 +70,22 @@ was_asked(ino_t ino)
     return false;
 }
 
+static uint32_t
+now_ms(void)
+{
+    struct timespec ts = { 0, 0 };
+
+    (void) syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &ts);
+    return (uint32_t) (ts.tv_sec * 1000 + ts.tv_nsec / 1000000);
+}
+
 /* A removed page leaves its slot marked with a key that none has. */
 static bool
 is_there(ino_t ino, uint64_t first, uint64_t last, bool forget)
 {
     for (uint64_t p = first; p <= last; p++) {
-        if (pages[slot_of(key_of(ino, p))] == 0) {
+        unsigned i = slot_of(key_of(ino, p));
+        if (pages[i] == 0 || now_ms() - read_ms[i] > 2000) {
             return false;
         }
     }
@@ -132,7 +144,9 @@ read_slowly(int fd, void *buf, size_t n, off_t off)
     pthread_mutex_lock(&lock);
     for (uint64_t p = (uint64_t) off / PAGE; slow && p * PAGE < off + n; p++) {
         uint64_t key = key_of(st.st_ino, p);
-        pages[slot_of(key)] = key;
+        unsigned i = slot_of(key);
+        pages[i] = key;
+        read_ms[i] = now_ms();
     }
     pthread_mutex_unlock(&lock);
     return syscall(SYS_pread64, fd, buf, n, off);

@@ -22,10 +22,10 @@
 
 #include "exi_cold.h"
 
-#define BLOCKS   90
-#define FILES    512
-#define PAGE     4096
-#define ROUNDS   400
+#define BLOCKS 90
+#define FILES  512
+#define PAGE   4096
+#define ROUNDS 400
 
 /*
  * The page cache.
@@ -166,11 +166,11 @@ evict(struct exi_view *v)
         for (size_t p = 0; p * PAGE < f->len; p++) {
             bool keep = rnd_below(100) >= evict_percent;
             f->there[p] = keep;
-            lr_must(mprotect(f->base + p * PAGE, PAGE,
-                             keep ? PROT_READ : PROT_NONE)
-                            == 0
-                        ? EXI_OK
-                        : EXI_EIO);
+            lr_must(
+                mprotect(f->base + p * PAGE, PAGE, keep ? PROT_READ : PROT_NONE)
+                        == 0
+                    ? EXI_OK
+                    : EXI_EIO);
         }
     }
     armed = true;
@@ -472,8 +472,7 @@ main(void)
     make(&r);
     for (int i = 0; i < 3; i++) {
         ok(lr_view(&r, compare_all, (void *) &percent[i]),
-           "%u %% of the pages missing: answers equal the model's",
-           percent[i]);
+           "%u %% of the pages missing: answers equal the model's", percent[i]);
     }
     ok(lr_view(&r, compare_outputs, NULL), "outputs and spenders");
     ok(lr_view(&r, few_rounds, NULL), "few rounds");
