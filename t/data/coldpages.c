@@ -1,9 +1,8 @@
 /*
  * LD_PRELOAD for nginx: a page cache that forgets.  A page is there when it was
  * read with pread(2), for 2 s and until preadv2(RWF_NOWAIT) has said so once.
- * The clock
- * by which readers forget what they know of pages (CLOCK_BOOTTIME) goes five
- * times as fast.
+ * The clock by which readers forget what they know of pages (CLOCK_BOOTTIME)
+ * goes five times as fast.
  *
  * COLD_DELAY_US: how long pread() of a file that was asked for takes.
  * COLD_FAIL: such a pread() fails with EIO as long as this file exists.
