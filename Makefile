@@ -112,7 +112,7 @@ ngx_ld_opt = -Wl,-z,relro -Wl,-z,now -fPIC $(sanitize) $(LDFLAGS)
 # ---- targets ----
 
 .PHONY: all indexer ctl module check check-units check-source test test-long \
-        run asan fuzz install uninstall format clean distclean deps nodes help FORCE
+        run asan tsan fuzz install uninstall format clean distclean deps nodes clients help FORCE
 
 all: indexer ctl module
 indexer: $(BUILD)/electrumx-indexer
@@ -129,10 +129,13 @@ help:
 	'check         the C units and the checks of the sources, in seconds' \
 	'check-source  only the checks of the sources' \
 	'bench         programs of t/bench, in build/bench' \
+	'bench-sync    the initial sync of a generated chain from a real node;' \
+	'              BENCH_SYNC="--txs 200000" and more, see t/bench/sync.pl' \
 	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
+	'tsan          the indexer with TSan, in build/tsan' \
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \
-	'deps nodes    only what run and test do first' \
+	'deps nodes clients   only what run and test do first' \
 	'format        clang-format over indexer/ and t/' \
 	'clean         build/ but what was fetched and the data of "make run"' \
 	'distclean     build/'
@@ -229,7 +232,12 @@ nginx: $(ngx_makefile) $(BUILD)/ngx_electrumx_module.so $(if $(SANITIZE),$(sanit
 asan:
 	@indexer/tools/nginx-source.sh build/nginx-full
 	+$(Q)$(MAKE) --no-print-directory BUILD=build/asan NGX_SRC=build/nginx-full \
-	    SANITIZE=address,undefined OPT='-O1 -g' all nginx check-units
+	    SANITIZE=address,undefined OPT='-O1 -g' all bench nginx check-units
+
+# ELECTRUMX_INDEXER=build/tsan/electrumx-indexer makes the tests use it.
+tsan:
+	+$(Q)$(MAKE) --no-print-directory BUILD=build/tsan SANITIZE=thread \
+	    OPT='-O1 -g' CFLAGS=-Wno-maybe-uninitialized indexer
 
 # ---- tests ----
 
@@ -292,9 +300,10 @@ order = $(shell printf '%s\n' $(1) | sed 's|\(.*/\)\(.*\)|\2 \1\2|' | sort -r | 
 TESTS ?= $(call order,$(filter-out t/9%,$(wildcard t/*.t)) $(unit_t) $(fuzz_t))
 
 define run_tests
-@indexer/tools/deps.sh build run test browser
+@indexer/tools/deps.sh build run test browser clients
 @indexer/tools/nodes.sh --electrum
-+$(Q)$(MAKE) --no-print-directory all check-units
+@indexer/tools/npm.sh
++$(Q)$(MAKE) --no-print-directory all bench check-units
 @prove -j$(TEST_JOBS) $(TESTS)
 endef
 
@@ -313,9 +322,11 @@ run:
 	@exec setpriv --pdeathsig TERM indexer/tools/run.sh
 
 deps:
-	@indexer/tools/deps.sh build run test browser
+	@indexer/tools/deps.sh build run test browser clients
 nodes:
 	@indexer/tools/nodes.sh --electrum
+clients:
+	@indexer/tools/npm.sh
 
 # ---- install ----
 
@@ -349,7 +360,7 @@ format:
 
 clean:
 	@[ ! -d $(BUILD) ] || find $(BUILD) -mindepth 1 -maxdepth 1 \
-	    ! -name nodes ! -name run \
+	    ! -name nodes ! -name npm ! -name run \
 	    ! -name 'nginx-full*' -exec rm -rf {} +
 
 distclean:

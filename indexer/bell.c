@@ -32,7 +32,6 @@
 #include "lib/exi_bytes.h"
 #include "log.h"
 
-#define BELL_THREADS         4
 #define BELL_TIMEOUT_MS      30000
 #define BELL_WORKERS_MAX     1024
 #define BELL_UNREAD_MAX      BELL_FRAME_MAX
@@ -41,6 +40,14 @@
 #define BELL_EVENTS          64
 #define BELL_ACCEPT_AGAIN_MS 100
 #define BELL_HEAD            5 /* length and type of a frame */
+
+#define BELL_FILES           16 /* descriptors on their way to a worker */
+
+/* A descriptor that leaves with the byte at `at` of a worker's output. */
+struct bell_file {
+    size_t at;
+    int fd;
+};
 
 struct bell_worker {
     TAILQ_ENTRY(bell_worker) link;
@@ -55,6 +62,8 @@ struct bell_worker {
     struct rpc_buf in;
     struct rpc_buf out;
     size_t sent; /* of out */
+    struct bell_file files[BELL_FILES];
+    size_t nfiles;
 };
 
 struct bell {
@@ -76,6 +85,7 @@ struct bell {
     ino_t ino;
 
     struct bell_pool *pool;
+    struct blockpos *files;
     pthread_t thread;
     bool started;
     atomic_uint hellos;
@@ -122,13 +132,63 @@ bell_watch(struct bell *b, struct bell_worker *w, bool out)
     }
 }
 
+/* Sends up to n bytes, with a descriptor if fd is not -1. */
+static ssize_t
+bell_send(const struct bell_worker *w, size_t n, int fd)
+{
+    union {
+        char buf[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec iov = { w->out.data + w->sent, n };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+    struct cmsghdr *c;
+
+    if (fd >= 0) {
+        memset(&control, 0, sizeof(control));
+        msg.msg_control = control.buf;
+        msg.msg_controllen = sizeof(control.buf);
+        c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    }
+    return sendmsg(w->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* The next piece of output: up to where a descriptor is due, or with it. */
+static ssize_t
+bell_send_piece(struct bell_worker *w)
+{
+    const struct bell_file *f = w->files;
+    size_t n = w->out.len - w->sent;
+    ssize_t sent;
+
+    if (w->nfiles == 0) {
+        return bell_send(w, n, -1);
+    }
+    if (f->at > w->sent) {
+        return bell_send(w, f->at - w->sent, -1);
+    }
+    if (w->nfiles > 1) {
+        n = f[1].at - w->sent;
+    }
+    sent = bell_send(w, n, f->fd);
+    if (sent > 0) {
+        close(f->fd);
+        w->nfiles--;
+        memmove(w->files, w->files + 1, w->nfiles * sizeof(*f));
+    }
+    return sent;
+}
+
 /* Sends what can be sent now. */
 static void
 bell_flush_out(struct bell *b, struct bell_worker *w)
 {
     while (!w->dead && w->sent < w->out.len) {
-        ssize_t n = send(w->fd, w->out.data + w->sent, w->out.len - w->sent,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = bell_send_piece(w);
 
         if (n > 0) {
             w->sent += (size_t) n;
@@ -148,6 +208,9 @@ bell_flush_out(struct bell *b, struct bell_worker *w)
     } else if (w->sent > w->out.len / 2) {
         w->out.len -= w->sent;
         memmove(w->out.data, w->out.data + w->sent, w->out.len);
+        for (size_t i = 0; i < w->nfiles; i++) {
+            w->files[i].at -= w->sent;
+        }
         w->sent = 0;
     }
     bell_watch(b, w, w->out.len > 0);
@@ -321,6 +384,36 @@ bell_expire(struct bell *b)
     return c == NULL ? -1 : (int) (c->deadline_ms - now);
 }
 
+/* ---- block files ---- */
+
+/* Answers with the file's number, its key and, if it could be opened, its
+ * descriptor. */
+static void
+bell_on_file(struct bell *b, struct bell_worker *w, struct exi_rd *rd)
+{
+    uint8_t body[4 + 1 + BLOCKPOS_KEY] = { 0 };
+    uint32_t number = exi_rd_le32(rd);
+    size_t at = w->out.len;
+    int fd = -1;
+
+    if (rd->bad) {
+        log_warn("bell", "worker %u sends a malformed frame, dropped", w->pid);
+        w->dead = true;
+        return;
+    }
+    if (w->nfiles < BELL_FILES) {
+        fd = blockpos_file(b->files, number, body + 5);
+    }
+    exi_put_le32(body, number);
+    body[4] = fd >= 0;
+    bell_frame(w, 'F', NULL, 0, body, sizeof(body));
+    if (fd >= 0 && w->dead) {
+        close(fd);
+    } else if (fd >= 0) {
+        w->files[w->nfiles++] = (struct bell_file){ at, fd };
+    }
+}
+
 /* ---- workers ---- */
 
 static void
@@ -352,6 +445,8 @@ bell_on_frame(struct bell *b, struct bell_worker *w, const uint8_t *frame,
         bell_on_hello(b, w, &rd);
     } else if (frame[0] == 'C' && w->hello) {
         bell_on_call(b, w, &rd);
+    } else if (frame[0] == 'F' && w->hello) {
+        bell_on_file(b, w, &rd);
     } else {
         log_warn("bell", "worker %u sends a frame that is not known, dropped",
                  w->pid);
@@ -429,6 +524,9 @@ bell_worker_free(struct bell *b, struct bell_worker *w)
     }
     TAILQ_REMOVE(&b->workers, w, link);
     b->nworkers--;
+    while (w->nfiles > 0) {
+        close(w->files[--w->nfiles].fd);
+    }
     close(w->fd);
     rpc_buf_free(&w->in);
     rpc_buf_free(&w->out);
@@ -669,7 +767,6 @@ bell_start(struct bell **out, const struct bell_opts *o, char *why,
            size_t whylen)
 {
     struct bell *b = calloc(1, sizeof(*b));
-    unsigned threads = o->threads == 0 ? BELL_THREADS : o->threads;
     int rc;
 
     if (b == NULL) {
@@ -679,6 +776,7 @@ bell_start(struct bell **out, const struct bell_opts *o, char *why,
     b->epoll_fd = b->listen_fd = b->wake_fd = -1;
     b->call_timeout_ms =
         o->call_timeout_ms > 0 ? o->call_timeout_ms : BELL_TIMEOUT_MS;
+    b->files = o->files;
     TAILQ_INIT(&b->workers);
     TAILQ_INIT(&b->calls);
     pthread_mutex_init(&b->mutex, NULL);
@@ -687,10 +785,7 @@ bell_start(struct bell **out, const struct bell_opts *o, char *why,
         rc = bell_epoll(b, why, whylen);
     }
     if (rc == EXI_OK) {
-        rc = bell_pool_start(&b->pool, o->rpc,
-                             threads < BELL_THREADS_MAX ? threads
-                                                        : BELL_THREADS_MAX,
-                             b->wake_fd, why, whylen);
+        rc = bell_pool_start(&b->pool, o, b->wake_fd, why, whylen);
     }
     if (rc == EXI_OK) {
         rc = bell_run(b, why, whylen);

@@ -6,6 +6,7 @@
 #ifndef BELL_H
 #define BELL_H
 
+#include "blockpos.h"
 #include "rpc.h"
 
 struct bell;
@@ -16,6 +17,9 @@ struct bell_opts {
     const struct rpc_opts *rpc; /* used during bell_start() only */
     unsigned threads;           /* for calls, 0 = 4, at most 16 */
     long call_timeout_ms;       /* a call ends as an error, 0 = 30,000 */
+    const char *passthrough;    /* setting; NULL: nothing.  The caller's until
+                                   bell_stop() */
+    struct blockpos *files;     /* block files for the workers, or NULL */
 };
 
 /* Binds (a left-over socket of a dead indexer is replaced) and starts the

@@ -30,6 +30,7 @@ struct bell_ask {
     struct rpc *rpc;
     struct bell_fees *fees;
     const json_t *params; /* an array */
+    const char *pass;     /* the setting passthrough */
     struct rpc_buf *out;
 };
 
@@ -506,6 +507,24 @@ bell_blockstats(struct bell_ask *a)
                                "total_weight", "txs", "time"));
 }
 
+/* [method, params]: any method that the setting allows. */
+static int
+bell_passthrough(struct bell_ask *a)
+{
+    const char *method = bell_string(a, 0);
+    json_t *params = json_array_get(a->params, 1);
+
+    if (method == NULL
+        || !(bell_absent(a, 1) || json_is_array(params)
+             || json_is_object(params))) {
+        return EXI_EAPI;
+    }
+    if (!bell_pass_allowed(a->pass, method)) {
+        return EXI_EBUSY;
+    }
+    return bell_pass(a, method, bell_absent(a, 1) ? NULL : json_incref(params));
+}
+
 static const struct bell_method bell_methods[] = {
     { "broadcast", bell_broadcast, BELL_CODE_REFUSED, true },
     { "broadcast_package", bell_broadcast_package, BELL_CODE_REFUSED, true },
@@ -518,6 +537,7 @@ static const struct bell_method bell_methods[] = {
     { "blockheight", bell_blockheight, BELL_CODE_DAEMON, false },
     { "blockstats", bell_blockstats, BELL_CODE_DAEMON, false },
     { "networkinfo", bell_networkinfo, BELL_CODE_DAEMON, false },
+    { "passthrough", bell_passthrough, BELL_CODE_DAEMON, true },
 };
 
 /* ---- carrying out ---- */
@@ -569,7 +589,7 @@ bell_words(int rc)
     case EXI_ENET:
         return "the node is not reachable";
     case EXI_EAUTH:
-        return "the node refuses the indexer's password";
+        return "the indexer has no access to the node";
     case EXI_ENOTFOUND:
         return "the node has neither this transaction nor its block";
     case EXI_EFORMAT:
@@ -592,6 +612,9 @@ bell_explain(struct bell_call *c, const struct bell_method *m, struct rpc *r,
         bell_refused(c, m, e);
     } else if (rc == EXI_EAPI) {
         bell_call_fail(c, BELL_CODE_PARAMS, "wrong parameters");
+    } else if (rc == EXI_EBUSY) {
+        bell_call_fail(c, BELL_CODE_REFUSED,
+                       "the indexer does not pass this method on");
     } else if (rc == EXI_EWARMUP) {
         snprintf(message, sizeof(message), "the node is still starting: %s",
                  e->message);
@@ -602,11 +625,12 @@ bell_explain(struct bell_call *c, const struct bell_method *m, struct rpc *r,
 }
 
 void
-bell_call_run(struct bell_call *c, struct rpc *r, struct bell_fees *f)
+bell_call_run(struct bell_call *c, struct rpc *r, struct bell_fees *f,
+              const char *pass)
 {
     const struct bell_method *m = bell_method(c->name);
     json_t *params;
-    struct bell_ask a = { .rpc = r, .fees = f, .out = &c->out };
+    struct bell_ask a = { .rpc = r, .fees = f, .pass = pass, .out = &c->out };
     int rc;
 
     if (m == NULL) {

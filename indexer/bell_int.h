@@ -4,6 +4,7 @@
  *     bell.c        the socket: workers, frames, deadlines   (socket thread)
  *     bell_pool.c   queue of calls and the threads that carry them out
  *     bell_calls.c  the table of calls: what each asks of the node
+ *     bell_pass.c   which methods of the node the call passthrough may name
  */
 #ifndef BELL_INT_H
 #define BELL_INT_H
@@ -11,7 +12,7 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
-#include "rpc.h"
+#include "bell.h"
 
 /* docs/index-format.md section 7. */
 #define BELL_PROTOCOL     1
@@ -20,6 +21,7 @@
 
 #define BELL_QUEUE_MAX   1024
 #define BELL_QUEUE_BYTES ((size_t) 64 << 20)
+#define BELL_THREADS     4
 #define BELL_THREADS_MAX 16
 #define BELL_NAME_MAX    32
 
@@ -59,9 +61,8 @@ void bell_call_free(struct bell_call *c);
 struct bell_pool;
 
 /* wake_fd: eventfd that is written when a call is done. */
-int bell_pool_start(struct bell_pool **out, const struct rpc_opts *o,
-                    unsigned threads, int wake_fd, char *why,
-                    size_t whylen) EXI_MUST_CHECK;
+int bell_pool_start(struct bell_pool **out, const struct bell_opts *o,
+                    int wake_fd, char *why, size_t whylen) EXI_MUST_CHECK;
 /* Frees all calls it has, too. */
 void bell_pool_stop(struct bell_pool *p);
 /* Takes the call, or returns false: too many wait. */
@@ -80,11 +81,18 @@ struct bell_fees *bell_fees_new(void);
 void bell_fees_free(struct bell_fees *f);
 void bell_fees_flush(struct bell_fees *f);
 
-/* Carries a call out: fills c->out and c->failed. */
-void bell_call_run(struct bell_call *c, struct rpc *r, struct bell_fees *f);
+/* Carries a call out: fills c->out and c->failed.  pass: as the setting. */
+void bell_call_run(struct bell_call *c, struct rpc *r, struct bell_fees *f,
+                   const char *pass);
 /* Makes an error the answer. */
 void bell_call_fail(struct bell_call *c, int code, const char *message);
 /* Is it carried out even if its worker is gone. */
 bool bell_call_keep(const struct bell_call *c);
+
+/* ---- bell_pass.c ---- */
+
+/* Whether the setting (none, read, all or names with commas; NULL is none)
+ * lets a method of the node be called by its name; "stop" never is. */
+bool bell_pass_allowed(const char *list, const char *method);
 
 #endif /* BELL_INT_H */

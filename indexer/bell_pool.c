@@ -25,6 +25,7 @@ struct bell_pool {
     unsigned nthreads; /* with a handle */
     unsigned nstarted;
     struct bell_fees *fees;
+    const char *passthrough;
     int wake_fd;
 
     pthread_mutex_t mutex; /* guards the rest */
@@ -112,7 +113,7 @@ bell_pool_thread(void *arg)
     struct bell_call *c;
 
     while ((c = bell_pool_take(t->pool)) != NULL) {
-        bell_call_run(c, t->rpc, t->pool->fees);
+        bell_call_run(c, t->rpc, t->pool->fees, t->pool->passthrough);
         bell_pool_finish(t->pool, c);
     }
     return NULL;
@@ -164,10 +165,11 @@ bell_pool_threads(struct bell_pool *p, char *why, size_t whylen)
 }
 
 int
-bell_pool_start(struct bell_pool **out, const struct rpc_opts *o,
-                unsigned threads, int wake_fd, char *why, size_t whylen)
+bell_pool_start(struct bell_pool **out, const struct bell_opts *o, int wake_fd,
+                char *why, size_t whylen)
 {
     struct bell_pool *p = calloc(1, sizeof(*p));
+    unsigned threads = o->threads > 0 ? o->threads : BELL_THREADS;
     int rc;
 
     snprintf(why, whylen, "out of memory");
@@ -179,9 +181,13 @@ bell_pool_start(struct bell_pool **out, const struct rpc_opts *o,
     TAILQ_INIT(&p->queue);
     TAILQ_INIT(&p->done);
     p->wake_fd = wake_fd;
+    p->passthrough = o->passthrough;
+    if (threads > BELL_THREADS_MAX) {
+        threads = BELL_THREADS_MAX;
+    }
     p->fees = bell_fees_new();
     rc = p->fees == NULL ? EXI_ENOMEM
-                         : bell_pool_handles(p, o, threads, why, whylen);
+                         : bell_pool_handles(p, o->rpc, threads, why, whylen);
     if (rc == EXI_OK) {
         rc = bell_pool_threads(p, why, whylen);
     }

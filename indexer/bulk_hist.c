@@ -108,6 +108,13 @@ sort_txnums(uint64_t *v, size_t n, unsigned bit)
     }
 }
 
+/* Was the transaction replaced by a later one with its txid? */
+static inline bool
+is_dead(const struct bulk_maker *m, uint64_t txnum)
+{
+    return m->b->st.ndead != 0 && bulk_dead(m->b, txnum);
+}
+
 /* m->txnums = what n records of a script say, ascending, each once. */
 static int
 script_txnums(struct bulk_maker *m, const struct bulk_rec *r, size_t n,
@@ -120,10 +127,10 @@ script_txnums(struct bulk_maker *m, const struct bulk_rec *r, size_t n,
         return rc;
     }
     for (size_t i = 0; i < n; i++) {
-        if (m->b->st.ndead == 0 || !bulk_dead(m->b, r[i].c)) {
+        if (!is_dead(m, r[i].c)) {
             m->txnums[k++] = r[i].c;
         }
-        if (r[i].d != 0) {
+        if (r[i].d != 0 && !is_dead(m, r[i].d)) {
             m->txnums[k++] = r[i].d;
         }
     }
@@ -224,8 +231,8 @@ row_base(const struct bulk_maker *m, const struct bulk_rec *r, size_t n)
     for (size_t i = 0; i < n; i++) {
         uint64_t v = r[i].c;
 
-        if (m->b->st.ndead != 0 && bulk_dead(m->b, v)) {
-            v = r[i].d != 0 ? r[i].d : UINT64_MAX;
+        if (is_dead(m, v)) {
+            v = r[i].d != 0 && !is_dead(m, r[i].d) ? r[i].d : UINT64_MAX;
         }
         base = v < base ? v : base;
     }
@@ -289,7 +296,7 @@ utxo_sorted(void *ctx, struct bulk_rec *r, size_t n)
         uint64_t txnum = r[i].c >> BULK_INDEX_BITS;
         struct exi_skey s;
 
-        if (m->b->st.ndead != 0 && bulk_dead(m->b, txnum)) {
+        if (is_dead(m, txnum)) {
             continue;
         }
         s = rec_skey(&r[i]);

@@ -16,8 +16,6 @@ struct coin {
     const char *chain;   /* getblockchaininfo "chain": main test regtest ... */
     const char *genesis; /* block hash, display order */
     uint16_t rpc_port;
-    uint8_t p2pkh, p2sh, p2sh2;  /* address versions; p2sh2 0 = none */
-    const char *hrp;             /* bech32 */
     uint32_t magic;              /* message start, LE as in block files */
     uint16_t tcp_port, ssl_port; /* Electrum defaults */
     bool allow_custom_genesis;   /* signet: custom ones differ by magic only */

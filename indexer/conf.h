@@ -20,11 +20,13 @@ struct conf {
     char *block_source;  /* auto, files, rest, rpc */
     char *log_level;
     char *socket_mode;    /* octal */
+    char *passthrough;    /* none, read, all, or methods with commas */
     int64_t live_window;  /* blocks, 10 ... 500, default 100 */
     int64_t settle_batch; /* blocks, 1 ... 1000, default 10 */
     int64_t memory_mb;    /* bound of the process, 256 ..., default 2048 */
     int64_t live_map_mb;  /* address space of the live layer, 16384 */
     int64_t poll_ms;      /* mempool and tip poll, 50 ... 60000, 500 */
+    char *zmq;            /* auto, off or addresses */
     int64_t daemon_timeout_ms;
     int64_t keep_generations; /* 2 */
     bool spender;

@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "progress.h"
+
 #define CTL_POLL_MS 100
 
 /* Exit codes. */
@@ -119,8 +121,20 @@ ctl_print_field(const char *key, json_t *v)
 {
     char *text;
 
-    if (strcmp(key, "time") == 0 && json_is_integer(v)) {
+    if ((strcmp(key, "time") == 0 || strcmp(key, "block_time") == 0)
+        && json_is_integer(v)) {
         ctl_print_time(key, (time_t) json_integer_value(v));
+        return;
+    }
+    if (strcmp(key, "eta_s") == 0 && json_is_integer(v)) {
+        char eta[PROGRESS_ETA_MAX];
+
+        progress_eta(eta, json_integer_value(v));
+        printf("%-16s %s\n", "eta", eta);
+        return;
+    }
+    if (strcmp(key, "progress") == 0 && json_is_number(v)) {
+        printf("%-16s %.1f %%\n", key, json_number_value(v) * 100);
         return;
     }
     if (json_is_string(v)) {

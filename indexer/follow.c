@@ -1,7 +1,6 @@
 /*
- * The tip: connects and disconnects blocks in the live layer, moves what is
- * deeper than the window into the settled layer, and trims the live rows that
- * no reader needs any more.
+ * The tip: connects and disconnects blocks in the live layer, and trims the
+ * live rows that no reader needs any more.
  *
  * A block that extends the tip is one commit.  A reorganisation is one commit
  * with all its disconnects and connects, so that readers see the old chain or
@@ -17,17 +16,20 @@
 #include "log.h"
 
 /* Blocks connected without settling first, beyond the window. */
-#define AHEAD_MAX 500
-#define TRIM_BLOCKS 10
+#define AHEAD_MAX        500
+#define TRIM_BLOCKS      10
 #define TRIM_DEADLINE_MS 30000
 
 static int
 our_hash(void *ctx, uint32_t height, struct exi_blkid *out)
 {
     struct sync *s = ctx;
+    const struct exi_live_state *st = live_state(s->live);
+    const struct exi_live_gen *last = &st->gens[st->ngens - 1];
 
-    if (height <= settle_meta(s->settle)->height) {
-        return settle_block_hash(s->settle, height, out);
+    if (height == last->height) {
+        *out = last->block;
+        return EXI_OK;
     }
     return live_block_hash(s->live, height, out);
 }
@@ -53,8 +55,7 @@ make_plan(struct sync *s, struct chain_plan *p)
     if (rc != EXI_OK) {
         return rc;
     }
-    return chain_plan(p, &io, st->tip_height, &st->tip, &best,
-                      settle_meta(s->settle)->height,
+    return chain_plan(p, &io, st->tip_height, &st->tip, &best, follow_floor(s),
                       (uint32_t) s->conf->live_window + AHEAD_MAX);
 }
 
@@ -76,8 +77,8 @@ say_block(struct sync *s, uint32_t before)
 static int
 connect_one(struct sync *s, const struct chain_plan *p, uint32_t i)
 {
-    return live_connect(s->live, p->fork + 1 + i, &p->connect[i],
-                        s->block.data, s->block.len);
+    return live_connect(s->live, p->fork + 1 + i, &p->connect[i], s->block.data,
+                        s->block.len);
 }
 
 /* The blocks that extend the tip, each a commit of its own. */
@@ -104,7 +105,8 @@ extend(struct sync *s, const struct chain_plan *p, bool served)
         if (rc != EXI_OK) {
             return rc;
         }
-        s->mempool_dirty = true;
+        s->mempool_dirty |= !mempool_fed(s);
+        s->facts_ms = 0;
         if (served) {
             bell_flush(s->bell);
             sync_ring(s);
@@ -154,8 +156,10 @@ reorganise(struct sync *s, const struct chain_plan *p, bool served)
     if (rc != EXI_OK) {
         return rc;
     }
-    log_info("follow", "reorganisation: %u blocks undone above height %u, %u "
-             "connected", old - p->fork, p->fork, p->nconnect);
+    log_info("follow",
+             "reorganisation: %u blocks undone above height %u, %u "
+             "connected",
+             old - p->fork, p->fork, p->nconnect);
     s->mempool_dirty = true;
     if (served) {
         bell_flush(s->bell);
@@ -174,6 +178,7 @@ follow_tip(struct sync *s, bool served)
     if (rc != EXI_OK) {
         return rc;
     }
+    s->looked_ms = sync_now_ms();
     s->status.target = p.fork + p.nconnect;
     if (p.fork < live_state(s->live)->tip_height) {
         rc = reorganise(s, &p, served);
@@ -182,102 +187,6 @@ follow_tip(struct sync *s, bool served)
     }
     chain_plan_free(&p);
     return rc;
-}
-
-/* Adds live blocks settled + 1 ... to, to the batch. */
-static int
-settle_blocks(struct sync *s, uint32_t to)
-{
-    struct exi_blkid hash;
-    int rc = EXI_OK;
-
-    for (uint32_t h = settle_meta(s->settle)->height + 1;
-         h <= to && rc == EXI_OK; h++) {
-        rc = live_block_hash(s->live, h, &hash);
-        if (rc == EXI_OK) {
-            rc = sync_fetch(s, &hash);
-        }
-        if (rc == EXI_OK) {
-            rc = settle_add(s->settle, h, s->block.data, s->block.len);
-        }
-    }
-    if (rc == EXI_OK) {
-        rc = settle_commit(s->settle);
-    } else {
-        settle_abort(s->settle);
-    }
-    return rc;
-}
-
-/* Puts a new generation on the list; when it is full, in place of the oldest
- * but one, so that readers of the lowest rows keep theirs. */
-static int
-list_generation(struct sync *s, const struct exi_live_gen *gen)
-{
-    const struct exi_live_state *st = live_state(s->live);
-    struct exi_live_gen list[EXI_LIVE_GENS_MAX];
-    uint32_t n = st->ngens;
-    int rc;
-
-    memcpy(list, st->gens, n * sizeof(list[0]));
-    if (n > 0 && list[n - 1].number == gen->number) {
-        return EXI_OK;
-    }
-    if (n == EXI_LIVE_GENS_MAX) {
-        memmove(list + 1, list + 2, (n - 2) * sizeof(list[0]));
-        n--;
-    }
-    list[n++] = *gen;
-    rc = live_begin(s->live);
-    if (rc != EXI_OK) {
-        return rc;
-    }
-    rc = live_generations(s->live, list, n);
-    if (rc == EXI_OK) {
-        rc = live_commit(s->live, EXI_CHANGE_SETTLED);
-    } else {
-        live_abort(s->live);
-    }
-    return rc;
-}
-
-/* Publishes what is settled and lists it, if that has not been done. */
-static int
-publish_settled(struct sync *s)
-{
-    const struct exi_live_state *st = live_state(s->live);
-    struct exi_live_gen gen;
-    int rc;
-
-    if (st->gens[st->ngens - 1].height >= settle_meta(s->settle)->height) {
-        return EXI_OK;
-    }
-    rc = settle_publish(s->settle, &gen);
-    if (rc == EXI_OK) {
-        rc = list_generation(s, &gen);
-    }
-    if (rc == EXI_OK) {
-        s->published_ms = sync_now_ms();
-        log_info("settle", "settled up to block %u, generation %llu",
-                 gen.height, (unsigned long long) gen.number);
-        sync_ring(s);
-    }
-    return rc;
-}
-
-int
-follow_settle(struct sync *s)
-{
-    uint32_t tip = live_state(s->live)->tip_height;
-    uint32_t have = settle_meta(s->settle)->height;
-    uint32_t window = (uint32_t) s->conf->live_window;
-    uint32_t batch = (uint32_t) s->conf->settle_batch;
-    int rc = EXI_OK;
-
-    if (tip >= window + batch && tip - window - batch >= have) {
-        rc = settle_blocks(s, tip - window);
-    }
-    return rc == EXI_OK ? publish_settled(s) : rc;
 }
 
 /* Does a reader still hold one of the generations before the last listed? */
@@ -329,13 +238,12 @@ follow_trim(struct sync *s)
     if (st->ngens == 1 && st->live_floor == last->height + 1) {
         return EXI_OK;
     }
-    if (old_in_use(s)
-        && sync_now_ms() - s->published_ms < TRIM_DEADLINE_MS) {
+    if (old_in_use(s) && sync_now_ms() - s->published_ms < TRIM_DEADLINE_MS) {
         return EXI_OK;
     }
     rc = trim_some(s, &done);
     if (rc == EXI_OK && done) {
-        settle_prune(s->settle, live_state(s->live)->gens, 1);
+        s->prune_due = true;
         sync_ring(s);
     }
     return rc;

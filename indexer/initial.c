@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/exi_bytes.h"
 #include "lib/exi_hex.h"
 #include "log.h"
+#include "progress.h"
 
 int
 initial_hashes(struct sync *s, uint32_t from, uint32_t *n,
@@ -44,7 +46,8 @@ initial_hashes(struct sync *s, uint32_t from, uint32_t *n,
     return EXI_OK;
 }
 
-struct progress {
+/* Where it began. */
+struct begin {
     uint64_t start_ms;
     uint64_t start_txs;
     uint64_t bytes;
@@ -53,32 +56,27 @@ struct progress {
 };
 
 static void
-show_progress(struct sync *s, struct progress *p, uint32_t height,
-              uint32_t target)
+show_progress(struct sync *s, struct begin *b, uint32_t height, uint32_t target)
 {
-    uint64_t now = sync_now_ms(), ms = now - p->start_ms + 1, eta;
+    uint64_t now = sync_now_ms(), ms = now - b->start_ms + 1;
     const struct exi_meta *m = settle_meta(s->settle);
-    uint64_t txs = settle_any(s->settle) ? m->tx_count : 0;
-    char text[128];
+    struct progress p = { .phase = "settling blocks",
+                          .done = height,
+                          .total = target,
+                          .height = height,
+                          .target = target };
 
-    if (now - p->last_ms < 200 && height != target) {
+    if (now - b->last_ms < 200 && height != target) {
         return;
     }
-    p->last_ms = now;
-    eta = (uint64_t) (target - height) * ms / 1000
-          / (height - p->start_height + 1);
-    s->status.rate = (txs - p->start_txs) * 1000 / ms;
-    s->status.height = s->status.settled;
-    s->status.target = target;
-    s->status.tx_count = txs;
-    snprintf(text, sizeof(text), "block %u of %u, %.1f MB/s, ETA %llu s",
-             height, target, (double) p->bytes / 1000.0 / (double) ms,
-             (unsigned long long) eta);
-    log_progress("syncing", height, target, text);
-    snprintf(s->status.message, sizeof(s->status.message), "block %u of %u",
-             height, target);
-    s->status.state = STATE_SYNCING;
-    status_tell(&s->status, false);
+    b->last_ms = now;
+    p.tx_count = settle_any(s->settle) ? m->tx_count : 0;
+    p.block_time = exi_le32(s->block.data + 68);
+    p.tx_per_s = (p.tx_count - b->start_txs) * 1000 / ms;
+    p.bytes_per_s = (double) b->bytes * 1000 / (double) ms;
+    p.eta_s = (int64_t) ((uint64_t) (target - height) * ms / 1000
+                         / (height - b->start_height + 1));
+    progress_tell(&s->status, &p);
 }
 
 static int
@@ -128,7 +126,7 @@ maybe_commit(struct sync *s, uint32_t tip)
 
 static int
 sync_range(struct sync *s, uint32_t from, uint32_t to, uint32_t tip,
-           struct progress *p)
+           struct begin *p)
 {
     struct exi_blkid hashes[INITIAL_HASHES];
     uint32_t n =
@@ -161,7 +159,7 @@ settle_target(const struct sync *s, uint32_t tip)
 int
 initial_sync(struct sync *s)
 {
-    struct progress p;
+    struct begin p;
     struct rpc_chain c;
     struct exi_live_gen gen;
     uint32_t next, to;

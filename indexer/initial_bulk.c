@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bulk.h"
 #include "log.h"
+#include "progress.h"
 #include "source.h"
 
 /* A chain that is shorter is settled block by block in a few seconds. */
@@ -30,6 +30,7 @@ struct run {
     enum bulk_phase phase;
     uint64_t start_ms; /* of the phase */
     uint64_t start_txs;
+    uint64_t start_bytes;
     double start_done;
 };
 
@@ -52,57 +53,37 @@ expected_txs(struct sync *s)
  */
 
 static void
-tell(struct run *r, const struct bulk_progress *p, const char *what,
-     const char *text)
+tell(struct run *r, const struct bulk_progress *b)
 {
-    struct sync *s = r->s;
-
-    log_progress(what, p->done, p->total, text);
-    s->status.state = STATE_SYNCING;
-    s->status.height = p->height;
-    s->status.target = r->to;
-    s->status.tx_count = p->txs;
-    snprintf(s->status.message, sizeof(s->status.message), "%s: %s", what,
-             text);
-    status_tell(&s->status, false);
-}
-
-static void
-tell_reading(struct run *r, const struct bulk_progress *p)
-{
+    static const char *const names[] = { "reading blocks (1 of 4)",
+                                         "joining (2 of 4)",
+                                         "indexing transactions (3 of 4)",
+                                         "indexing scripts (4 of 4)",
+                                         "linking (4 of 4)" };
     double sec = (double) (sync_now_ms() - r->start_ms + 1) / 1000;
-    uint64_t rate = (uint64_t) ((double) (p->txs - r->start_txs) / sec);
-    uint64_t left = r->expected_txs > p->txs ? r->expected_txs - p->txs : 0;
-    time_t t = (time_t) p->time;
-    char text[200], date[32] = "";
-    struct tm tm;
+    double rate = (b->done - r->start_done) / sec;
+    struct progress p = { .phase = names[b->phase],
+                          .done = b->done,
+                          .total = b->total,
+                          .height = b->height,
+                          .target = r->to,
+                          .block_time = b->time,
+                          .tx_count = b->txs,
+                          .bytes_per_s = rate,
+                          .eta_s = -1 };
 
-    if (gmtime_r(&t, &tm) != NULL) {
-        strftime(date, sizeof(date), "%Y-%m-%d", &tm);
+    if (b->phase == BULK_READ) {
+        /* Blocks differ in size: time left goes by transactions. */
+        p.bytes_per_s = (double) (b->bytes - r->start_bytes) / sec;
+        rate = (double) (b->txs - r->start_txs) / sec;
+        p.tx_per_s = (uint64_t) rate;
+        if (rate > 0 && r->expected_txs > b->txs) {
+            p.eta_s = (int64_t) ((double) (r->expected_txs - b->txs) / rate);
+        }
+    } else if (rate > 0) {
+        p.eta_s = (int64_t) ((b->total - b->done) / rate);
     }
-    r->s->status.rate = rate;
-    snprintf(text, sizeof(text),
-             "block %u of %u (%s), %llu tx/s, %.1f MB/s, ETA %llu s", p->height,
-             r->to, date, (unsigned long long) rate,
-             (double) p->bytes / 1e6 / sec,
-             (unsigned long long) (rate > 0 ? left / rate : 0));
-    tell(r, p, "reading", text);
-}
-
-static void
-tell_indexing(struct run *r, const struct bulk_progress *p)
-{
-    static const char *const names[] = { "", "joining", "indexing transactions",
-                                         "indexing scripts", "linking" };
-    double sec = (double) (sync_now_ms() - r->start_ms + 1) / 1000;
-    double rate = (p->done - r->start_done) / sec;
-    char text[200];
-
-    r->s->status.rate = 0;
-    snprintf(text, sizeof(text), "%.1f of %.1f GB, %.1f MB/s, ETA %.0f s",
-             p->done / 1e9, p->total / 1e9, rate / 1e6,
-             rate > 0 ? (p->total - p->done) / rate : 0);
-    tell(r, p, names[p->phase], text);
+    progress_tell(&r->s->status, &p);
 }
 
 static int
@@ -120,13 +101,10 @@ progress(void *ctx, const struct bulk_progress *p)
         r->phase = p->phase;
         r->start_ms = sync_now_ms();
         r->start_txs = p->txs;
+        r->start_bytes = p->bytes;
         r->start_done = p->done;
     }
-    if (p->phase == BULK_READ) {
-        tell_reading(r, p);
-    } else {
-        tell_indexing(r, p);
-    }
+    tell(r, p);
     return 0;
 }
 
@@ -328,7 +306,7 @@ say_done(const struct bulk *b, uint64_t start_ms)
 
     bulk_stats(b, &st);
     for (int i = 0; i < BULK_PHASES; i++) {
-        log_debug("sync", "%s: %.1f s, %.1f s of CPU", names[i], st.wall_s[i],
+        log_debug("sync", "%s: %.2f s, %.2f s of CPU", names[i], st.wall_s[i],
                   st.cpu_s[i]);
     }
     log_info("sync",

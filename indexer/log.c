@@ -32,6 +32,7 @@ static atomic_int log_level_now = LOG_INFO_;
 static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
 static char log_bar[512];  /* the bar that is on the terminal, "" = none */
 static int64_t log_bar_ms; /* when it or its line was last written, 0 = never */
+static char log_what[64];  /* what it was about */
 
 bool
 log_set_level(const char *name)
@@ -156,11 +157,12 @@ log_progress(const char *what, double done, double total, const char *text)
     int64_t now = log_now_ms();
     double part = total > 0 ? done / total : 0;
 
-    if (log_bar_ms != 0
+    if (log_bar_ms != 0 && strncmp(what, log_what, sizeof(log_what) - 1) == 0
         && now - log_bar_ms < (tty ? LOG_REDRAW_MS : LOG_LINE_EACH_MS)) {
         return;
     }
     log_bar_ms = now;
+    snprintf(log_what, sizeof(log_what), "%s", what);
     part = part < 0 ? 0 : part > 1 ? 1 : part;
     if (tty) {
         log_draw(what, part, text);

@@ -34,7 +34,7 @@ void log_line(enum log_level level, const char *area, const char *fmt, ...)
 
 /*
  * Progress: on a terminal a bar that is redrawn in place, else a line at most
- * every 10 seconds.  done <= total; text says the rest ("12.3 MB/s, ETA 2 min").
+ * every 10 seconds, and whenever `what` is another.  done <= total; text says the rest ("12.3 MB/s, ETA 2 min").
  * Main thread.  log_progress_end() leaves the bar.
  */
 void log_progress(const char *what, double done, double total,

@@ -1,10 +1,14 @@
 /*
  * The unconfirmed view: makes the live mempool equal to the node's.
  *
- * The node's list of txids is compared with the live layer; what is gone is
- * removed, what is new is fetched and added parents first, all in one commit,
- * and only if the node's tip is still ours after the list was read (else the
- * list belongs to another block, and the next turn does it again).
+ * By events, where the node tells them (feed.h): what came is fetched and added
+ * parents first, what left is removed, in one commit.  The work is that of the
+ * changes, whatever the mempool holds.
+ *
+ * By comparison, where it does not, when events were lost, and now and then: the
+ * node's list of txids is compared with the live layer; all in one commit, and
+ * only if the node's tip is still ours after the list was read (else the list
+ * belongs to another block, and the next turn does it again).
  */
 #include "sync.h"
 
@@ -14,18 +18,16 @@
 #include <string.h>
 #include <time.h>
 
-#include "fees.h"
 #include "lib/exi_hex.h"
 #include "lib/exi_tx.h"
 #include "log.h"
 #include "rpc_json.h"
 
-#define FETCH_BATCH 200 /* transactions asked for at once */
-#define ADD_CHUNK 5000  /* transactions in one commit at most */
-#define FACTS_MS 60000
-#define HIST_MS 30000
-#define HIST_SMALL 5000 /* below it the histogram follows every change */
-#define PASSES_MAX 64
+#define FETCH_BATCH 200  /* transactions asked for at once */
+#define ADD_CHUNK   5000 /* transactions in one commit at most */
+#define PASSES_MAX  64
+#define COMPARE_MS  600000 /* between comparisons while events do */
+#define AGAIN_MS    500    /* between comparisons that events ask for */
 
 /* Open-addressing set of txids. */
 struct txset {
@@ -117,6 +119,7 @@ struct diff {
     struct txlist fresh; /* what the node has and we have not */
     struct rawtx *txs;   /* of fresh */
     bool moved;          /* the tip changed meanwhile */
+    uint64_t number;     /* of the node's list, where it is told */
 };
 
 static void
@@ -241,17 +244,35 @@ same_tip(struct sync *s)
     return memcmp(&best, &live_state(s->live)->tip, sizeof(best)) == 0;
 }
 
+/* The node's list; *number: where the mempool's numbering was. */
 static int
-make_diff(struct sync *s, struct diff *d)
+read_node(struct sync *s, struct diff *d, bool numbered)
 {
-    json_t *list = NULL;
-    int rc = rpc_call(s->rpc, "getrawmempool", json_array(), &list);
+    json_t *r = NULL;
+    const json_t *list, *number;
+    int rc = rpc_call(s->rpc, "getrawmempool",
+                      numbered ? json_pack("[bb]", 0, 1) : json_array(), &r);
 
     if (rc != EXI_OK) {
         return rc;
     }
-    rc = read_list(s, d, list);
-    json_decref(list);
+    list = numbered ? json_object_get(r, "txids") : r;
+    number = json_object_get(r, "mempool_sequence");
+    if (!json_is_array(list) || (numbered && !json_is_integer(number))) {
+        rc = EXI_EFORMAT;
+    } else {
+        d->number = (uint64_t) json_integer_value(number);
+        rc = read_list(s, d, list);
+    }
+    json_decref(r);
+    return rc;
+}
+
+static int
+make_diff(struct sync *s, struct diff *d, bool numbered)
+{
+    int rc = read_node(s, d, numbered);
+
     if (rc == EXI_OK) {
         rc = live_mempool_each(s->live, note_gone, d);
     }
@@ -361,8 +382,8 @@ apply(struct sync *s, struct diff *d, bool served)
 }
 
 /*
- * Has the node's mempool changed since the last comparison?  Its summary says
- * so at low cost; 1, 0 or an error.  Stores the summary for the workers.
+ * Reads the node's summary, which is a fact for workers too.  1: it is another
+ * one than before, 0, or an error.
  */
 static int
 summary_changed(struct sync *s)
@@ -374,6 +395,8 @@ summary_changed(struct sync *s)
     if (rc != EXI_OK) {
         return rc;
     }
+    s->info_ms = sync_now_ms();
+    s->info_size = json_integer_value(json_object_get(info, "size"));
     rc = rpc_json_text(&text, info);
     json_decref(info);
     if (rc == EXI_OK) {
@@ -387,124 +410,215 @@ summary_changed(struct sync *s)
     return rc;
 }
 
-int
-mempool_sync(struct sync *s, bool served)
+/* What the feed listens to. */
+static unsigned
+topics(const struct sync *s)
 {
-    struct diff d;
-    int rc = summary_changed(s);
+    return s->feed == NULL ? 0 : feed_topics(s->feed);
+}
 
-    if (rc < 0 || (rc == 0 && !s->mempool_dirty)) {
-        return rc;
-    }
+/* Compares with the node's list. */
+static int
+compare(struct sync *s, bool served)
+{
+    bool numbered = (topics(s) & FEED_SEQUENCE) != 0;
+    struct diff d;
+    int rc;
+
     s->mempool_dirty = true;
+    s->compared_ms = sync_now_ms();
     memset(&d, 0, sizeof(d));
-    rc = make_diff(s, &d);
+    rc = make_diff(s, &d, numbered);
     if (rc == EXI_OK && !d.moved) {
         rc = apply(s, &d, served);
         s->mempool_dirty = rc != EXI_OK;
         s->facts_ms = 0;
+        if (rc == EXI_OK && numbered) {
+            feed_track_compared(&s->track, d.number);
+        }
     }
     diff_free(&d);
     return rc;
 }
 
-/*
- * Facts.
- */
-
-static int
-note_fee(void *ctx, const struct exi_live_tx *tx)
+bool
+mempool_fed(const struct sync *s)
 {
-    return fees_add(ctx, tx->fee_sat, tx->vsize);
+    return !s->silent && !feed_track_due(&s->track)
+           && (topics(s) & FEED_SEQUENCE) != 0;
 }
 
-static int
-fact_histogram(struct sync *s)
+/*
+ * Events should have told all: has the node another number of transactions than
+ * we, twice, and told nothing in between?  Then it is not to be relied upon
+ * until it tells something.
+ */
+static void
+look_for_silence(struct sync *s)
 {
-    struct fees *f = fees_new();
-    char *json;
+    bool differs = s->info_size != (int64_t) live_state(s->live)->mempool_count;
+
+    if (differs && s->differed) {
+        log_warn("zmq", "the node's mempool changed without a message: "
+                        "comparing again");
+        s->silent = true;
+    }
+    s->differed = differs;
+}
+
+/* While events do: is a comparison due?  1, 0 or an error. */
+static int
+fed_due(struct sync *s, bool look)
+{
+    uint64_t now = sync_now_ms(), since = now - s->compared_ms;
+    int rc = EXI_OK;
+
+    if (look
+        || (s->facts_ms == 0
+            && now - s->info_ms >= (uint64_t) s->conf->poll_ms)) {
+        rc = summary_changed(s);
+        if (rc < 0) {
+            return rc;
+        }
+        if (rc > 0) {
+            s->facts_ms = 0;
+        }
+    }
+    if (look) {
+        look_for_silence(s);
+    }
+    return s->silent || since >= COMPARE_MS
+           || (s->mempool_dirty && since >= AGAIN_MS);
+}
+
+/* Without events: is a comparison due?  1, 0 or an error. */
+static int
+unfed_due(struct sync *s)
+{
+    uint64_t now = sync_now_ms();
     int rc;
 
-    if (f == NULL) {
-        return EXI_ENOMEM;
+    /* events that are not enough wake us often */
+    if (topics(s) != 0 && s->compared_ms != 0 && now - s->compared_ms < AGAIN_MS
+        && now - s->info_ms < (uint64_t) s->conf->poll_ms) {
+        return 0;
     }
-    rc = live_mempool_each(s->live, note_fee, f);
-    json = rc == EXI_OK ? fees_histogram(f) : NULL;
-    if (rc == EXI_OK) {
-        rc = json == NULL ? EXI_ENOMEM
-                          : live_fact(s->live, "fees", json, strlen(json));
-    }
-    free(json);
-    fees_free(f);
-    return rc;
-}
-
-/* Node's network info; nothing when it can't be had. */
-static void
-ask_network(struct sync *s, struct rpc_buf *text)
-{
-    json_t *r = NULL;
-
-    if (rpc_call(s->rpc, "getnetworkinfo", json_array(), &r) == EXI_OK) {
-        if (rpc_json_text(text, r) != EXI_OK) {
-            text->len = 0;
-        }
-        json_decref(r);
-    }
-}
-
-static int
-store_text(struct sync *s, const char *name, const struct rpc_buf *text)
-{
-    return text->len == 0 ? EXI_OK
-                          : live_fact(s->live, name, (const char *) text->data,
-                                      text->len);
-}
-
-static int
-store_facts(struct sync *s, const struct rpc_buf *network, bool histogram)
-{
-    int rc = live_begin(s->live);
-
-    if (rc != EXI_OK) {
-        return rc;
-    }
-    rc = store_text(s, "mempoolinfo", &s->mempool_info);
-    if (rc == EXI_OK) {
-        rc = store_text(s, "network", network);
-    }
-    if (rc == EXI_OK && histogram) {
-        rc = fact_histogram(s);
-    }
-    if (rc == EXI_OK) {
-        rc = live_commit(s->live, EXI_CHANGE_MEMPOOL);
-    } else {
-        live_abort(s->live);
-    }
-    return rc;
+    rc = summary_changed(s);
+    return rc < 0 ? rc
+                  : rc > 0 || s->mempool_dirty
+                        || ((topics(s) & FEED_SEQUENCE) != 0
+                            && feed_track_due(&s->track));
 }
 
 int
-mempool_facts(struct sync *s)
+mempool_sync(struct sync *s, bool served, bool look)
 {
-    uint64_t now = sync_now_ms();
-    bool histogram = live_state(s->live)->mempool_count < HIST_SMALL
-                     || now - s->hist_ms >= HIST_MS || s->hist_ms == 0;
-    struct rpc_buf network = { NULL, 0, 0 };
     int rc;
 
-    if (s->facts_ms != 0 && now - s->facts_ms < FACTS_MS) {
-        return EXI_OK;
+    if (!served) {
+        rc = summary_changed(s);
+        return rc < 0 ? rc : compare(s, served);
     }
-    if (s->network_ms == 0 || now - s->network_ms >= FACTS_MS) {
-        ask_network(s, &network);
-        s->network_ms = now;
+    rc = mempool_fed(s) ? fed_due(s, look) : unfed_due(s);
+    return rc > 0 ? compare(s, served) : rc;
+}
+
+/*
+ * Events.
+ */
+
+/* The last word on each transaction, into d->fresh and d->gone; the order of
+ * what came is kept. */
+static int
+read_events(struct sync *s, struct diff *d, const struct feed_event *e,
+            size_t n)
+{
+    int rc = txset_init(&d->node, n);
+
+    for (size_t i = n; i-- > 0 && rc == EXI_OK;) {
+        bool gone = e[i].kind == FEED_REMOVE;
+
+        if ((!gone && e[i].kind != FEED_ADD && e[i].kind != FEED_TX)
+            || d->node.used[txset_find(&d->node, &e[i].txid)]) {
+            continue;
+        }
+        txset_add(&d->node, &e[i].txid);
+        rc = live_has(s->live, &e[i].txid);
+        if (gone && rc == 1) {
+            rc = txlist_push(&d->gone, &e[i].txid);
+        } else if (!gone && rc == 0) {
+            rc = txlist_push(&d->fresh, &e[i].txid);
+        } else {
+            rc = rc < 0 ? rc : EXI_OK;
+        }
     }
-    rc = store_facts(s, &network, histogram);
-    rpc_buf_free(&network);
-    if (rc == EXI_OK) {
-        s->facts_ms = now;
-        s->hist_ms = histogram ? now : s->hist_ms;
+    for (size_t i = 0, j = d->fresh.n; i + 1 < j; i++) {
+        struct exi_txid t = d->fresh.v[--j];
+
+        d->fresh.v[j] = d->fresh.v[i];
+        d->fresh.v[i] = t;
     }
     return rc;
+}
+
+/* Something that the node has could not be added: a comparison will tell. */
+static void
+check_left(struct sync *s, const struct diff *d)
+{
+    for (size_t i = 0; i < d->fresh.n; i++) {
+        if (d->txs[i].raw != NULL && !d->txs[i].done
+            && live_has(s->live, &d->fresh.v[i]) == 0) {
+            s->mempool_dirty = true;
+            return;
+        }
+    }
+}
+
+int
+mempool_events(struct sync *s, const struct feed_event *e, size_t n)
+{
+    struct diff d;
+    int rc;
+
+    if (n == 0) {
+        return EXI_OK;
+    }
+    memset(&d, 0, sizeof(d));
+    rc = read_events(s, &d, e, n);
+    if (rc == EXI_OK && d.fresh.n + d.gone.n > 0) {
+        rc = fetch_fresh(s, &d);
+        if (rc == EXI_OK) {
+            rc = apply(s, &d, true);
+        }
+        if (rc == EXI_OK) {
+            check_left(s, &d);
+        }
+        s->facts_ms = 0;
+    }
+    if (rc != EXI_OK) {
+        s->mempool_dirty = true;
+    }
+    diff_free(&d);
+    return rc;
+}
+
+size_t
+mempool_take(struct sync *s, struct feed_event **out, bool *tip)
+{
+    size_t n = s->feed == NULL ? 0 : feed_take(s->feed, out), kept = 0;
+
+    *tip = false;
+    for (size_t i = 0; i < n; i++) {
+        const struct feed_event *e = &(*out)[i];
+        bool apply_it = feed_track_event(&s->track, e) == FEED_APPLY;
+
+        *tip |= e->kind == FEED_BLOCK || e->kind == FEED_LOST;
+        if (e->kind == FEED_ADD || e->kind == FEED_REMOVE) {
+            s->silent = s->differed = false;
+        }
+        if (apply_it) {
+            (*out)[kept++] = *e;
+        }
+    }
+    return kept;
 }

@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/exi_hex.h"
+
 #define RPC_TIMEOUT_MS         30000
 #define RPC_CONNECT_TIMEOUT_MS 5000
 #define RPC_BACKOFF_MIN_MS     250
@@ -398,15 +400,49 @@ rpc_judge_call(struct rpc *r, struct rpc_daemon *d, const struct rpc_request *q,
     return rc;
 }
 
-/* Sends a JSON text (taken) and has its answer judged. */
+/* An answer that should be hex digits; as text it is parsed. */
+static int
+rpc_judge_hex(struct rpc *r, struct rpc_daemon *d, const struct rpc_request *q,
+              void *ctx)
+{
+    struct rpc_buf *out = (struct rpc_buf *) ctx;
+    json_t *v = NULL;
+    size_t len;
+    int rc;
+
+    if (q->decoded && q->status == 200) {
+        return EXI_OK;
+    }
+    rc = rpc_judge_call(r, d, q, &v);
+    out->len = 0;
+    len = json_string_length(v);
+    if (rc == EXI_OK && rpc_buf_room(out, len / 2) != EXI_OK) {
+        rc = rpc_fail(r, EXI_ENOMEM, 0, "out of memory");
+    }
+    if (rc == EXI_OK
+        && (!json_is_string(v)
+            || exi_unhex(out->data, json_string_value(v), len) != EXI_OK)) {
+        rc = rpc_fail(r, EXI_EFORMAT, 0, "%s answers, but not in hex", d->base);
+    }
+    if (rc == EXI_OK) {
+        out->len = len / 2;
+    }
+    json_decref(v);
+    return rc;
+}
+
+/* Sends a JSON text (taken) and has its answer judged.  hex: the answer goes
+ * to it, decoded if it can be. */
 static int
 rpc_post(struct rpc *r, char *body, long timeout_ms, rpc_judge_pt judge,
-         void *ctx)
+         void *ctx, struct rpc_buf *hex)
 {
+    struct rpc_hex state;
     struct rpc_request q = { .body = body,
                              .timeout_ms = timeout_ms,
                              .limit = RPC_JSON_MAX,
-                             .out = &r->body };
+                             .out = hex != NULL ? hex : &r->body,
+                             .hex = hex != NULL ? &state : NULL };
     int rc;
 
     if (body == NULL) {
@@ -429,7 +465,18 @@ rpc_call_timeout(struct rpc *r, const char *method, json_t *params,
     char *body = json_dumps(o, JSON_COMPACT);
 
     json_decref(o);
-    return rpc_post(r, body, timeout_ms, rpc_judge_call, result);
+    return rpc_post(r, body, timeout_ms, rpc_judge_call, result, NULL);
+}
+
+int
+rpc_call_hex(struct rpc *r, const char *method, json_t *params,
+             struct rpc_buf *out)
+{
+    json_t *o = rpc_envelope(1, method, params);
+    char *body = json_dumps(o, JSON_COMPACT);
+
+    json_decref(o);
+    return rpc_post(r, body, r->timeout_ms, rpc_judge_hex, out, out);
 }
 
 int
@@ -528,7 +575,7 @@ rpc_batch(struct rpc *r, const char *method, json_t **params, size_t n,
     }
     json_decref(list);
     return n == 0 ? EXI_OK
-                  : rpc_post(r, body, r->timeout_ms, rpc_judge_batch, &b);
+                  : rpc_post(r, body, r->timeout_ms, rpc_judge_batch, &b, NULL);
 }
 
 /* ---- REST ---- */

@@ -70,6 +70,15 @@ bool rpc_cancelled(const struct rpc *r);
 int rpc_call(struct rpc *r, const char *method, json_t *params,
              json_t **result) EXI_MUST_CHECK;
 
+/*
+ * A call whose result is one string of hex digits (getblock 0), as bytes into
+ * out (replaced): decoded as it arrives, many times faster than through
+ * rpc_call() and with half the memory.  Errors as there; EXI_EFORMAT too if the
+ * result is something else.
+ */
+int rpc_call_hex(struct rpc *r, const char *method, json_t *params,
+                 struct rpc_buf *out) EXI_MUST_CHECK;
+
 /* As above with another time limit (long polls). */
 int rpc_call_timeout(struct rpc *r, const char *method, json_t *params,
                      long timeout_ms, json_t **result) EXI_MUST_CHECK;

@@ -66,9 +66,15 @@ static size_t
 rpc_on_body(char *data, size_t size, size_t n, void *ctx)
 {
     struct rpc_request *q = (struct rpc_request *) ctx;
+    bool half = q->hex != NULL && q->hex->state != RPC_HEX_TEXT;
+    size_t limit = half ? q->limit / 2 : q->limit;
 
-    if (size * n > q->limit - q->out->len) {
+    if (q->out->len > limit || size * n > limit - q->out->len) {
         return 0;
+    }
+    if (q->hex != NULL) {
+        return rpc_hex_data(q->hex, q->out, data, size * n) == EXI_OK ? size * n
+                                                                      : 0;
     }
     return rpc_buf_add(q->out, data, size * n) == EXI_OK ? size * n : 0;
 }
@@ -235,6 +241,16 @@ rpc_perform(struct rpc *r)
     return code;
 }
 
+/* The answer is whole. */
+static int
+rpc_end_hex(struct rpc *r, struct rpc_request *q)
+{
+    if (q->hex != NULL && rpc_hex_end(q->hex, q->out, &q->decoded) != EXI_OK) {
+        return rpc_fail(r, EXI_ENOMEM, 0, "out of memory");
+    }
+    return EXI_OK;
+}
+
 int
 rpc_http(struct rpc *r, struct rpc_daemon *d, struct rpc_request *q)
 {
@@ -245,12 +261,15 @@ rpc_http(struct rpc *r, struct rpc_daemon *d, struct rpc_request *q)
         return rc;
     }
     q->out->len = 0;
+    if (q->hex != NULL) {
+        rpc_hex_begin(q->hex, q->out);
+    }
     q->status = 0;
     r->curl_error[0] = '\0';
     code = rpc_perform(r);
     if (code == CURLE_OK) {
         curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &q->status);
-        return EXI_OK;
+        return rpc_end_hex(r, q);
     }
     if (rpc_cancelled(r)) {
         return rpc_fail(r, EXI_ENET, 0, "the request was given up");

@@ -41,6 +41,21 @@ struct rpc {
     char curl_error[CURL_ERROR_SIZE];
 };
 
+/* Decoder of an answer whose result is one string of hex digits (rpc_hex.c). */
+enum rpc_hex_state {
+    RPC_HEX_HEAD,
+    RPC_HEX_BODY,
+    RPC_HEX_TAIL,
+    RPC_HEX_TEXT /* something else: collected as it is */
+};
+struct rpc_hex {
+    enum rpc_hex_state state;
+    size_t matched; /* bytes of the head */
+    size_t taillen;
+    char digit; /* first one of a byte, or NUL */
+    char tail[64];
+};
+
 /* One HTTP request and, once it is done, its status. */
 struct rpc_request {
     const char *path; /* of a GET; NULL: POST body to the daemon's own path */
@@ -49,6 +64,8 @@ struct rpc_request {
     long timeout_ms;
     size_t limit;        /* of the answer */
     struct rpc_buf *out; /* the answer */
+    struct rpc_hex *hex; /* NULL: the answer is not decoded */
+    bool decoded;        /* it was: out has the result's bytes */
     long status;
 };
 
@@ -58,6 +75,16 @@ int rpc_http_setup(struct rpc *r, long connect_timeout_ms) EXI_MUST_CHECK;
 /* Does one request to one daemon.  EXI_OK: an HTTP answer, see q->status. */
 int rpc_http(struct rpc *r, struct rpc_daemon *d,
              struct rpc_request *q) EXI_MUST_CHECK;
+
+/*
+ * Begin of an answer; its next n bytes; its end.  decoded: out has the bytes of
+ * the result, else the whole answer as text.  EXI_ENOMEM.
+ */
+void rpc_hex_begin(struct rpc_hex *h, struct rpc_buf *out);
+int rpc_hex_data(struct rpc_hex *h, struct rpc_buf *out, const char *p,
+                 size_t n) EXI_MUST_CHECK;
+int rpc_hex_end(struct rpc_hex *h, struct rpc_buf *out,
+                bool *decoded) EXI_MUST_CHECK;
 
 /* What an HTTP status means where it means the same for JSON-RPC and REST;
  * EXI_OK: look at the body. */

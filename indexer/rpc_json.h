@@ -2,6 +2,11 @@
  * JSON text of values that the node gave.  jansson keeps numbers as doubles
  * and would print 0.0001 as 0.0001000000000000000048 or 0.0001 as 1e-05; here
  * a number comes out as short as it can be and still the same.  Any thread.
+ *
+ * Amounts of 2^26 coins and more may lose their last decimal.  Only an output
+ * of `verbosetx` could have one, on a network with more coins than that (of
+ * those we know litecoin: 84 million), and be four fifths of them; sums are in
+ * satoshi or of fees.
  */
 #ifndef RPC_JSON_H
 #define RPC_JSON_H

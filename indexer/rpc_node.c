@@ -163,34 +163,17 @@ rpc_block_rest(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
 static int
 rpc_block_hex(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
 {
-    json_t *v = NULL;
-    size_t len;
-    int rc =
-        rpc_call(r, "getblock", rpc_hash_params(hash, json_integer(0)), &v);
+    int rc = rpc_call_hex(r, "getblock", rpc_hash_params(hash, json_integer(0)),
+                          buf);
 
     if (rc == EXI_ENODE
         && (r->error.code == RPC_CODE_NOT_FOUND
             || r->error.code == RPC_CODE_MISC)) {
         return EXI_ENOTFOUND;
     }
-    if (rc != EXI_OK) {
-        return rc;
-    }
-    len = json_string_length(v);
-    buf->len = 0;
-    if (len < 2 * EXI_HEADER_LEN || len > 2 * RPC_REST_MAX) {
-        rc = rpc_bad_answer(r, "getblock");
-    } else {
-        rc = rpc_buf_room(buf, len / 2);
-    }
-    if (rc == EXI_OK
-        && exi_unhex(buf->data, json_string_value(v), len) != EXI_OK) {
+    if (rc == EXI_OK && buf->len < EXI_HEADER_LEN) {
         rc = rpc_bad_answer(r, "getblock");
     }
-    if (rc == EXI_OK) {
-        buf->len = len / 2;
-    }
-    json_decref(v);
     return rc;
 }
 

@@ -203,6 +203,25 @@ check_tip(struct settle_epoch *e, char *why, size_t whylen)
     return EXI_OK;
 }
 
+/* How far tidying is; no row: a fresh database, or one of the initial sync. */
+static int
+read_tidy(struct settle_epoch *e, char *why, size_t whylen)
+{
+    uint8_t val[EXI_TIDY_MAX];
+    size_t len;
+    int rc = settle_db_get(e->db, EXI_KEY_TIDY, EXI_KEY_TIDY_LEN, val,
+                           sizeof(val), &len);
+
+    if (rc == EXI_ENOTFOUND) {
+        memset(&e->tidy, 0, sizeof(e->tidy));
+        return EXI_OK;
+    }
+    if (rc == EXI_OK) {
+        rc = exi_tidy_decode(&e->tidy, val, len);
+    }
+    return rc == EXI_OK ? rc : fail(rc, why, whylen, "P row can't be read");
+}
+
 static int
 open_flat(struct settle_epoch *e, const struct settle *s, uint64_t epoch,
           char *why, size_t whylen)
@@ -239,6 +258,9 @@ settle_epoch_open(struct settle_epoch *e, const struct settle *s,
         return fail(rc, why, whylen, "%.200s: %.200s", path, err);
     }
     rc = read_meta(e, why, whylen);
+    if (rc == EXI_OK) {
+        rc = read_tidy(e, why, whylen);
+    }
     if (rc == EXI_OK) {
         rc = open_flat(e, s, epoch, why, whylen);
     }
@@ -304,9 +326,53 @@ settle_epoch_choose(const struct settle *s, uint64_t epoch)
     return rc == EXI_OK ? fs_replace(dir, "CURRENT", name, (size_t) n) : rc;
 }
 
+/* Highest number among the names in a directory. */
+static int
+max_number(void *ctx, const char *name)
+{
+    uint64_t *max = ctx, n;
+
+    if (settle_name_number(name, &n) && n > *max) {
+        *max = n;
+    }
+    return EXI_OK;
+}
+
+/*
+ * settled/CURRENT is not there.  In a new directory that is as it should be;
+ * one with generations has lost it, and must not be taken for empty.
+ */
+static int
+lost_epoch(struct settle *s, bool repair, char *why, size_t whylen)
+{
+    uint64_t epoch = 0, generation = 0;
+    char path[FS_PATH_MAX];
+    int rc = fs_path(path, "%s/generations", s->dir);
+
+    if (rc == EXI_OK) {
+        rc = fs_each(path, max_number, &generation);
+    }
+    if (rc == EXI_OK) {
+        rc = fs_path(path, "%s/settled", s->dir);
+    }
+    if (rc == EXI_OK) {
+        rc = fs_each(path, max_number, &epoch);
+    }
+    if (rc != EXI_OK) {
+        return fail_errno(rc, why, whylen, path);
+    }
+    if (repair) {
+        s->epoch = epoch;
+        return EXI_OK;
+    }
+    return generation == 0
+               ? EXI_ENOTFOUND
+               : fail(EXI_EFORMAT, why, whylen, "%s/CURRENT is lost", path);
+}
+
 /* Reads settled/CURRENT, or makes the first epoch. */
 static int
-find_epoch(struct settle *s, char *why, size_t whylen)
+find_epoch(struct settle *s, bool repair, char *why, size_t whylen)
 {
     char path[FS_PATH_MAX], text[32];
     size_t len;
@@ -316,6 +382,10 @@ find_epoch(struct settle *s, char *why, size_t whylen)
         rc = fs_read(path, text, sizeof(text), &len);
     }
     if (rc == EXI_ENOTFOUND) {
+        rc = lost_epoch(s, repair, why, whylen);
+        if (rc != EXI_ENOTFOUND) {
+            return rc;
+        }
         s->epoch = FIRST_EPOCH;
         rc = settle_epoch_make(s, s->epoch, why, whylen);
         if (rc != EXI_OK) {
@@ -329,7 +399,8 @@ find_epoch(struct settle *s, char *why, size_t whylen)
     }
     text[len - (len > 0)] = '\0';
     if (!settle_name_number(text, &s->epoch)) {
-        return fail(EXI_EFORMAT, why, whylen, "%s is damaged", path);
+        return repair ? lost_epoch(s, true, why, whylen)
+                      : fail(EXI_EFORMAT, why, whylen, "%s is damaged", path);
     }
     return EXI_OK;
 }
@@ -360,6 +431,7 @@ settle_epoch_use(struct settle *s, const struct settle_epoch *e)
     s->flat = e->flat;
     s->any = e->any;
     s->meta = e->meta;
+    s->tidy = e->tidy;
 }
 
 static int
@@ -373,14 +445,15 @@ open_all(struct settle *s, const struct settle_opts *o, char *why,
         rc = format_open(s, o, why, whylen);
     }
     if (rc == EXI_OK) {
-        rc = find_epoch(s, why, whylen);
+        rc = find_epoch(s, o->no_epoch, why, whylen);
     }
     if (rc == EXI_OK) {
         rc = settle_scan(s, why, whylen);
     }
-    if (rc == EXI_OK) {
-        rc = settle_epoch_open(&e, s, s->epoch, why, whylen);
+    if (rc != EXI_OK || o->no_epoch) {
+        return rc;
     }
+    rc = settle_epoch_open(&e, s, s->epoch, why, whylen);
     if (rc == EXI_OK) {
         settle_epoch_use(s, &e);
     }
@@ -398,6 +471,7 @@ settle_open(struct settle **out, const struct settle_opts *o, char *why,
         return fail(EXI_ENOMEM, why, whylen, "no memory");
     }
     s->keep_generations = o->keep_generations;
+    s->tidy_after = o->tidy_after;
     settle_batch_init(&s->batch);
     rc = fs_path(s->dir, "%s", o->data_dir);
     if (rc != EXI_OK) {

@@ -30,6 +30,13 @@ struct settle_opts {
      * 5000, 20000 ... blocks below the settled height.  For each there is one
      * between the depth and about twice of it (at most two directories). */
     uint32_t keep_generations;
+    /* For a repair: the epoch is not opened, and nothing but
+     * settle_generations(), settle_discard() and settle_fallback() may be called
+     * before the latter has succeeded. */
+    bool no_epoch;
+    /* Bytes settled before tidying begins a pass; 0: the usual share of the
+     * tables.  For tests. */
+    uint64_t tidy_after;
 };
 
 /*
@@ -75,15 +82,34 @@ void settle_abort(struct settle *s);
 
 /*
  * Publishes the durable state as a new generation (does nothing when the newest
- * has it already); *gen describes it.  Numbers ascend, also over fallbacks.
+ * has it already, and no pass of tidying has ended since); *gen describes it.  Numbers ascend, also over fallbacks.
  * EXI_EAPI: nothing is settled; EXI_EIO, EXI_ESPACE: nothing was published.
  */
 int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;
+
+/*
+ * One step of keeping the settled layer as compact and quick as after the
+ * initial sync (docs/architecture.md, "Tidying"): merges the rows of some
+ * buckets and brings them into the last level.  To be called by the owner of s
+ * between settle_publish and the next settle_add, as often as there is time.
+ * Goes over about max_bytes of rows (one bucket at least), in steps of
+ * SETTLE_TIDY_STEP at most, and returns at once when nothing is due.  Each step is durable by itself; readers see its
+ * effect in the next generation.  *more: there is more to do now.
+ * EXI_ESPACE (too little room: nothing was begun), EXI_EIO, EXI_EFORMAT (a
+ * damaged row), EXI_ENOMEM: nothing is lost, *more is false.
+ */
+int settle_tidy(struct settle *s, uint64_t max_bytes, bool *more)
+    EXI_MUST_CHECK;
+#define SETTLE_TIDY_STEP (UINT64_C(32) << 20)
 
 /* Removes generation directories that are not among `keep`, have no lease, are
  * not kept for a fallback and are not the newest. */
 void settle_prune(struct settle *s, const struct exi_live_gen *keep,
                   size_t nkeep);
+
+/* Makes a generation no generation any more (its manifest is removed): it will
+ * not be published, listed or gone back to; readers that have it keep it. */
+int settle_discard(struct settle *s, uint64_t number) EXI_MUST_CHECK;
 
 /* True if a reader holds a lease on the generation. */
 bool settle_leased(const struct settle *s, uint64_t number);

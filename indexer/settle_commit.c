@@ -147,13 +147,29 @@ commit_flat(struct settle *s)
     return rc;
 }
 
-/* Makes all rows of the batch and the M row that goes with them. */
+int
+settle_put_state(struct settle_db_batch *wb, const struct exi_meta *m,
+                 const struct exi_tidy *t)
+{
+    static const uint8_t meta[1] = { EXI_KIND_META };
+    uint8_t val[EXI_META_LEN], progress[EXI_TIDY_MAX];
+    int rc;
+
+    exi_meta_encode(val, m);
+    rc = settle_db_put(wb, meta, sizeof(meta), val, sizeof(val));
+    if (rc == EXI_OK) {
+        rc = settle_db_put(wb, EXI_KEY_TIDY, EXI_KEY_TIDY_LEN, progress,
+                           exi_tidy_encode(progress, t));
+    }
+    return rc;
+}
+
+/* Makes all rows of the batch, and the M and P rows that go with them. */
 static int
-commit_rows(struct settle *s, struct settle_db_batch *wb, struct exi_meta *m)
+commit_rows(struct settle *s, struct settle_db_batch *wb, struct exi_meta *m,
+            struct exi_tidy *t)
 {
     const struct settle_batch *b = &s->batch;
-    static const uint8_t key[1] = { EXI_KIND_META };
-    uint8_t val[EXI_META_LEN];
     int rc;
 
     *m = s->meta;
@@ -169,8 +185,9 @@ commit_rows(struct settle *s, struct settle_db_batch *wb, struct exi_meta *m)
         rc = settle_dup_rows(s, wb, m);
     }
     if (rc == EXI_OK) {
-        exi_meta_encode(val, m);
-        rc = settle_db_put(wb, key, sizeof(key), val, sizeof(val));
+        *t = s->tidy;
+        t->fresh += settle_db_batch_bytes(wb);
+        rc = settle_put_state(wb, m, t);
     }
     return rc;
 }
@@ -181,7 +198,7 @@ commit_rows(struct settle *s, struct settle_db_batch *wb, struct exi_meta *m)
  */
 static int
 commit_write(struct settle *s, struct settle_db_batch *wb,
-             const struct exi_meta *m, bool *again)
+             const struct exi_meta *m, const struct exi_tidy *t, bool *again)
 {
     struct flat_counts before;
     int rc;
@@ -196,6 +213,7 @@ commit_write(struct settle *s, struct settle_db_batch *wb,
     rc = settle_db_write(s->db, wb, s->err, sizeof(s->err));
     if (rc == EXI_OK) {
         s->meta = *m;
+        s->tidy = *t;
         s->any = true;
         return EXI_OK;
     }
@@ -216,6 +234,7 @@ settle_commit(struct settle *s)
 {
     struct settle_batch *b = &s->batch;
     struct settle_db_batch *wb;
+    struct exi_tidy t;
     struct exi_meta m;
     bool again;
     int rc;
@@ -229,15 +248,15 @@ settle_commit(struct settle *s)
         rc = EXI_EAPI;
     }
     if (rc == EXI_OK) {
-        rc = commit_rows(s, wb, &m);
+        rc = commit_rows(s, wb, &m, &t);
     }
     if (rc == EXI_OK) {
         to_le64(b->txcounts, b->nblocks);
         to_le32(b->sizes, b->nblocks);
         to_le32(b->offsets, b->ntx);
-        rc = commit_write(s, wb, &m, &again);
+        rc = commit_write(s, wb, &m, &t, &again);
         if (rc != EXI_OK && again) {
-            rc = commit_write(s, wb, &m, &again);
+            rc = commit_write(s, wb, &m, &t, &again);
         }
     }
     settle_db_batch_free(wb);

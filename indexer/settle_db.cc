@@ -176,7 +176,8 @@ settle_db_open(struct settle_db **out, const char *dir, int create, char *err,
         Status s;
 
         d->cache.reset(leveldb::NewLRUCache(BLOCK_CACHE));
-        d->read.verify_checksums = true;
+        /* MappedFile does it. */
+        d->read.verify_checksums = false;
         o = WriteOptionsOf(&d->env, &d->log, d->cache.get());
         o.create_if_missing = create != 0;
         s = leveldb::DB::Open(o, dir, &db);
@@ -319,6 +320,12 @@ settle_db_delete(struct settle_db_batch *b, const void *key, size_t keylen)
     EXI_CC_CATCH(EXI_ENOMEM)
 }
 
+size_t
+settle_db_batch_bytes(const struct settle_db_batch *b)
+{
+    return b->b.ApproximateSize();
+}
+
 int
 settle_db_write(struct settle_db *db, struct settle_db_batch *b, char *err,
                 size_t errlen)
@@ -353,6 +360,34 @@ settle_db_flush(struct settle_db *db, char *err, size_t errlen)
         return Told(s, err, errlen);
     }
     EXI_CC_CATCH(EXI_ENOMEM)
+}
+
+uint64_t
+settle_db_bytes(struct settle_db *db)
+{
+    EXI_CC_TRY
+    {
+        leveldb::Range all(Slice("", 0), Slice("\xff", 1));
+        uint64_t bytes = 0;
+
+        db->db->GetApproximateSizes(&all, 1, &bytes);
+        return bytes;
+    }
+    EXI_CC_CATCH(0)
+}
+
+void
+settle_db_compact(struct settle_db *db, const void *from, size_t fromlen,
+                  const void *to, size_t tolen)
+{
+    EXI_CC_TRY
+    {
+        Slice a(static_cast<const char *>(from), fromlen);
+        Slice b(static_cast<const char *>(to), tolen);
+
+        db->db->CompactRange(&a, &b);
+    }
+    EXI_CC_CATCH()
 }
 
 void

@@ -56,6 +56,9 @@ int settle_db_put(struct settle_db_batch *b, const void *key, size_t keylen,
 int settle_db_delete(struct settle_db_batch *b, const void *key,
                      size_t keylen) EXI_MUST_CHECK;
 
+/* Bytes of a batch. */
+size_t settle_db_batch_bytes(const struct settle_db_batch *b);
+
 /*
  * Applies a batch: all or nothing, durable when it returns.  After a failure
  * (EXI_ESPACE, EXI_EIO) whether it was applied is known only after closing and
@@ -68,6 +71,17 @@ int settle_db_write(struct settle_db *db, struct settle_db_batch *b, char *err,
  * for compactions.  EXI_ESPACE, EXI_EIO. */
 int settle_db_flush(struct settle_db *db, char *err,
                     size_t errlen) EXI_MUST_CHECK;
+
+/* Bytes of all tables, nearly. */
+uint64_t settle_db_bytes(struct settle_db *db);
+
+/*
+ * Brings the rows from one key to another (both included) into the last level
+ * that has any of them, and drops what later rows replace.  Whole tables are
+ * rewritten; takes as long as that.  A failure shows at the next write.
+ */
+void settle_db_compact(struct settle_db *db, const void *from, size_t fromlen,
+                       const void *to, size_t tolen);
 
 /* From hold to release no file of the database is deleted. */
 void settle_db_hold(struct settle_db *db);

@@ -6,7 +6,10 @@
  *   settle_batch.c    blocks -> batch in memory
  *   settle_rows.c     batch -> rows
  *   settle_dup.c      duplicate coinbases (BIP 30)
- *   settle_publish.c  generations: publish, list, prune, fall back
+ *   settle_publish.c  generations: publish, list, prune
+ *   settle_fallback.c epochs made of a generation or of the initial sync
+ *   settle_tidy.c     keeping the rows merged and the tables in one level
+ *   settle_merge.c    rows of a bucket -> one row
  *   settle_sort.c     sorting
  *   settle_db.cc      the LevelDB that is written
  */
@@ -110,6 +113,8 @@ struct settle {
     char dir[FS_PATH_MAX]; /* DATA */
     struct exi_params params;
     uint32_t keep_generations;
+    uint64_t tidy_after;
+    int tidy_rc; /* of the last step: told once */
     uint64_t epoch;
     struct settle_db *db;      /* NULL: could not be opened again */
     bool broken;               /* a write failed: readable, not writable */
@@ -118,10 +123,12 @@ struct settle {
     struct flat *flat;
     bool any;
     struct exi_meta meta;
+    struct exi_tidy tidy; /* as of the last write */
     struct settle_batch batch;
     struct settle_gen *gens; /* ascending by number */
     size_t ngens;
     size_t cap_gens;
+    bool tidied;   /* a pass has ended since the newest generation was made */
     char err[256]; /* LevelDB's last text */
 };
 
@@ -142,6 +149,7 @@ struct settle_epoch {
     struct flat *flat;
     bool any;
     struct exi_meta meta;
+    struct exi_tidy tidy;
 };
 /* Opens settled/<epoch>; why as settle_open. */
 int settle_epoch_open(struct settle_epoch *e, const struct settle *s,
@@ -170,6 +178,9 @@ int settle_ready(struct settle *s) EXI_MUST_CHECK;
 int settle_writable(struct settle *s) EXI_MUST_CHECK;
 /* Notes that a write failed. */
 void settle_broke(struct settle *s);
+/* The M and P rows.  EXI_ENOMEM. */
+int settle_put_state(struct settle_db_batch *wb, const struct exi_meta *m,
+                     const struct exi_tidy *t) EXI_MUST_CHECK;
 /* Records of the flat files that count. */
 void settle_counts(struct flat_counts *c, bool any, const struct exi_meta *m);
 
@@ -192,9 +203,10 @@ struct settle_buf {
 /* Appends n bytes (contents undefined); NULL: no memory. */
 uint8_t *settle_buf_add(struct settle_buf *b, size_t n);
 int settle_buf_varint(struct settle_buf *b, uint64_t v) EXI_MUST_CHECK;
-/* Writes `G` rows of n ascending txnums; *rows their number. */
+/* Writes `G` rows of n ascending txnums, the first of which is number `part`;
+ * *rows their number. */
 int settle_rows_heavy(struct settle_db_batch *wb, struct settle_buf *buf,
-                      const struct exi_skey *s, uint32_t chunk,
+                      const struct exi_skey *s, uint32_t chunk, uint32_t part,
                       const uint64_t *txnums, size_t n,
                       uint32_t *rows) EXI_MUST_CHECK;
 /* All rows of the batch; adds to the counts of *m. */
@@ -209,10 +221,49 @@ int settle_dup_outs(struct settle *s) EXI_MUST_CHECK;
 int settle_dup_rows(struct settle *s, struct settle_db_batch *wb,
                     struct exi_meta *m) EXI_MUST_CHECK;
 
+/* settle_merge.c */
+
+/* Rows of one bucket on their way to be one; rows come in key order. */
+struct settle_merge;
+/* A row: its value is in a buffer. */
+struct settle_row {
+    uint32_t chunk;
+    size_t at;
+    size_t len;
+};
+/* Changes go into wb; both are borrowed.  EXI_ENOMEM. */
+int settle_merge_new(struct settle_merge **out, struct settle *s,
+                     struct settle_db_batch *wb) EXI_MUST_CHECK;
+void settle_merge_free(struct settle_merge *m);
+/* Adds an `H`, `T` or `S` row (key of EXI_KEY_BUCKET_LEN bytes; all is copied);
+ * the first one of another bucket ends the one before.  EXI_EFORMAT: a row is
+ * damaged; EXI_EIO, EXI_ENOMEM: wb is of no use then. */
+int settle_merge_add(struct settle_merge *m, const uint8_t *key,
+                     const uint8_t *val, size_t vallen) EXI_MUST_CHECK;
+/* Ends the last bucket; errors as above. */
+int settle_merge_end(struct settle_merge *m) EXI_MUST_CHECK;
+/* By how much the number of H, G and T rows changes. */
+int64_t settle_merge_row_diff(const struct settle_merge *m);
+
 /* settle_publish.c */
 
 /* Removes what a kill left and reads the list of generations. */
 int settle_scan(struct settle *s, char *why, size_t whylen) EXI_MUST_CHECK;
+
+/* generations/<n><suffix> */
+int settle_gen_path(char path[FS_PATH_MAX], const struct settle *s,
+                    uint64_t number, const char *suffix) EXI_MUST_CHECK;
+/* A generation of the list, or NULL; good until the list changes. */
+const struct settle_gen *settle_gens_find(const struct settle *s,
+                                          uint64_t number);
+/* Fills a new directory `to` with db/ and flat/ out of directory `from`: tables
+ * and segments linked (own_last: partly counted segments copied), all else
+ * copied.  EXI_EIO, EXI_ESPACE (errno). */
+int settle_copy_index(const char *from, const char *to,
+                      const struct flat_counts *counts,
+                      bool own_last) EXI_MUST_CHECK;
+
+/* settle_fallback.c */
 
 /*
  * Gives an empty settled layer the index in directory `from` (db/ without a

@@ -1,5 +1,5 @@
 /*
- * Generations: publish, list, prune, fall back (docs/index-format.md section 5).
+ * Generations: publish, list, prune (docs/index-format.md section 5).
  *
  *   generations/<n>.tmp   being made; removed at start
  *   generations/<n>       complete, never changed
@@ -34,9 +34,9 @@ static const uint32_t keep_depths[] = { 100,   1000,   5000,  20000,
 #define NKEEP_DEPTHS (sizeof(keep_depths) / sizeof(keep_depths[0]))
 
 /* generations/<n><suffix> */
-static int
-gen_path(char path[FS_PATH_MAX], const struct settle *s, uint64_t number,
-         const char *suffix)
+int
+settle_gen_path(char path[FS_PATH_MAX], const struct settle *s, uint64_t number,
+                const char *suffix)
 {
     return fs_path(path, "%s/generations/%010" PRIu64 "%s", s->dir, number,
                    suffix);
@@ -64,8 +64,8 @@ gens_add(struct settle *s, const struct settle_gen *g)
     return EXI_OK;
 }
 
-static const struct settle_gen *
-gens_find(const struct settle *s, uint64_t number)
+const struct settle_gen *
+settle_gens_find(const struct settle *s, uint64_t number)
 {
     for (size_t i = 0; i < s->ngens; i++) {
         if (s->gens[i].g.number == number) {
@@ -98,7 +98,7 @@ read_manifest(const struct settle *s, struct settle_gen *g)
     uint32_t version;
     size_t len;
 
-    if (gen_path(path, s, g->g.number, "/manifest") != EXI_OK
+    if (settle_gen_path(path, s, g->g.number, "/manifest") != EXI_OK
         || fs_read(path, text, sizeof(text), &len) != EXI_OK
         || exi_manifest_parse(&m, &version, text, len) != EXI_OK
         || m.number != g->g.number || strcmp(m.params.network, p->network) != 0
@@ -169,8 +169,11 @@ static int
 check_links(const struct settle *s)
 {
     char from[FS_PATH_MAX], to[FS_PATH_MAX];
-    int rc = fs_path(from, "%s/settled/CURRENT", s->dir);
+    int rc = fs_path(from, "%s/settled/link.tmp", s->dir);
 
+    if (rc == EXI_OK) {
+        rc = fs_write(from, "", 0);
+    }
     if (rc == EXI_OK) {
         rc = fs_path(to, "%s/generations/link.tmp", s->dir);
     }
@@ -178,6 +181,7 @@ check_links(const struct settle *s)
         unlink(to);
         rc = fs_link(from, to);
         unlink(to);
+        unlink(from);
     }
     return rc;
 }
@@ -302,9 +306,9 @@ copy_db(const char *from, const char *to)
 }
 
 /* Fills a new directory `to` with db/ and flat/ out of directory `from`. */
-static int
-copy_index(const char *from, const char *to, const struct flat_counts *counts,
-           bool own_last)
+int
+settle_copy_index(const char *from, const char *to,
+                  const struct flat_counts *counts, bool own_last)
 {
     char a[FS_PATH_MAX], b[FS_PATH_MAX];
     int rc = fs_mkdir(to);
@@ -333,7 +337,7 @@ lease_open(const struct settle *s, uint64_t number)
 {
     char path[FS_PATH_MAX];
 
-    if (gen_path(path, s, number, "/lease") != EXI_OK) {
+    if (settle_gen_path(path, s, number, "/lease") != EXI_OK) {
         return -1;
     }
     return open(path, O_RDONLY | O_CLOEXEC);
@@ -351,7 +355,7 @@ remove_generation(const struct settle *s, uint64_t number)
         close(fd);
         return false;
     }
-    if (gen_path(path, s, number, "") == EXI_OK
+    if (settle_gen_path(path, s, number, "") == EXI_OK
         && fs_path(dead, "%s/generations/dead.%010" PRIu64, s->dir, number)
                == EXI_OK) {
         gone = rename(path, dead) == 0 || errno == ENOENT;
@@ -437,7 +441,7 @@ make_generation(struct settle *s, const char *tmp, const struct settle_gen *g)
     if (rc == EXI_OK) {
         flat_counts_of(&counts, g->g.height, g->tx_count);
         settle_db_hold(s->db);
-        rc = copy_index(epoch, tmp, &counts, false);
+        rc = settle_copy_index(epoch, tmp, &counts, false);
         settle_db_release(s->db);
     }
     return rc == EXI_OK ? write_manifest(s, tmp, g) : rc;
@@ -447,7 +451,7 @@ static int
 publish_new(struct settle *s, const struct settle_gen *g)
 {
     char tmp[FS_PATH_MAX], dir[FS_PATH_MAX], from[48], to[32];
-    int rc = gen_path(tmp, s, g->g.number, ".tmp");
+    int rc = settle_gen_path(tmp, s, g->g.number, ".tmp");
 
     if (rc == EXI_OK) {
         rc = fs_path(dir, "%s/generations", s->dir);
@@ -480,7 +484,8 @@ is_published(const struct settle *s)
 {
     const struct settle_gen *g = s->ngens ? &s->gens[s->ngens - 1] : NULL;
 
-    return g != NULL && g->good && g->g.height == s->meta.height
+    return g != NULL && g->good && !s->tidied
+           && g->g.height == s->meta.height
            && memcmp(&g->g.block, &s->meta.block, sizeof(g->g.block)) == 0;
 }
 
@@ -514,6 +519,7 @@ settle_publish(struct settle *s, struct exi_live_gen *gen)
         rc = gens_add(s, &g);
     }
     if (rc == EXI_OK) {
+        s->tidied = false;
         *gen = g.g;
     }
     return rc;
@@ -616,186 +622,25 @@ settle_prune(struct settle *s, const struct exi_live_gen *keep, size_t nkeep)
     free(kept);
 }
 
-/*
- * Fall back.
- */
-
-/* settled/<epoch>: an independent continuation of a generation. */
-static int
-epoch_from(const struct settle *s, const struct settle_gen *g, uint64_t epoch)
-{
-    char from[FS_PATH_MAX], to[FS_PATH_MAX];
-    struct flat_counts counts;
-    int rc = gen_path(from, s, g->g.number, "");
-
-    if (rc == EXI_OK) {
-        rc = settle_epoch_path(to, s, epoch, "");
-    }
-    if (rc == EXI_OK) {
-        rc = fs_remove_tree(to);
-    }
-    if (rc == EXI_OK) {
-        flat_counts_of(&counts, g->g.height, g->tx_count);
-        rc = copy_index(from, to, &counts, true);
-    }
-    return rc == EXI_OK ? fs_sync_dir(to) : rc;
-}
-
-/* Does the opened epoch hold what the generation says? */
-static int
-check_epoch(const struct settle_epoch *e, const struct settle_gen *g)
-{
-    if (g == NULL) {
-        return e->any ? EXI_EFORMAT : EXI_OK;
-    }
-    return e->any && e->meta.height == g->g.height
-                   && e->meta.tx_count == g->tx_count
-                   && memcmp(&e->meta.block, &g->g.block, sizeof(g->g.block))
-                          == 0
-               ? EXI_OK
-               : EXI_EFORMAT;
-}
-
-/* Makes the epoch and opens it, before anything points to it. */
-static int
-prepare(struct settle *s, const struct settle_gen *g, uint64_t epoch,
-        struct settle_epoch *e, char *why, size_t whylen)
-{
-    int rc = EXI_OK;
-
-    if (g == NULL) {
-        rc = settle_epoch_make(s, epoch, why, whylen);
-    } else {
-        rc = epoch_from(s, g, epoch);
-        if (rc != EXI_OK) {
-            snprintf(why, whylen, "generation %" PRIu64 " can't be copied: %s",
-                     g->g.number, strerror(errno));
-        }
-    }
-    if (rc == EXI_OK) {
-        rc = settle_epoch_open(e, s, epoch, why, whylen);
-    }
-    if (rc != EXI_OK) {
-        return rc;
-    }
-    rc = check_epoch(e, g);
-    if (rc != EXI_OK) {
-        snprintf(why, whylen, "generation is not what its manifest says");
-        settle_epoch_close(e);
-    }
-    return rc;
-}
-
-static void
-remove_epoch(const struct settle *s, uint64_t epoch)
+int
+settle_discard(struct settle *s, uint64_t number)
 {
     char path[FS_PATH_MAX];
+    int rc = settle_gen_path(path, s, number, "/manifest");
 
-    if (settle_epoch_path(path, s, epoch, "") == EXI_OK
-        && fs_remove_tree(path) != EXI_OK) {
-        log_warn("settle", "%s: %s", path, strerror(errno));
+    if (rc == EXI_OK && unlink(path) != 0 && errno != ENOENT) {
+        rc = fs_error();
     }
-}
-
-/*
- * An opened epoch becomes the one in use.  When that fails, it is removed
- * unless CURRENT may name it.
- */
-static int
-switch_epoch(struct settle *s, uint64_t epoch, struct settle_epoch *e,
-             char *why, size_t whylen)
-{
-    uint64_t old = s->epoch;
-    int rc = settle_epoch_choose(s, epoch);
-
-    if (rc != EXI_OK) {
-        snprintf(why, whylen, "settled/CURRENT: %s", strerror(errno));
-        settle_epoch_close(e);
-        /* Unless it surely names the old one, both stay. */
-        if (settle_epoch_choose(s, old) == EXI_OK) {
-            remove_epoch(s, epoch);
+    if (rc == EXI_OK) {
+        rc = settle_gen_path(path, s, number, "");
+    }
+    if (rc == EXI_OK) {
+        rc = fs_sync_dir(path);
+    }
+    for (size_t i = 0; rc == EXI_OK && i < s->ngens; i++) {
+        if (s->gens[i].g.number == number) {
+            s->gens[i].good = false;
         }
-        return rc;
     }
-    settle_db_close(s->db);
-    flat_close(s->flat);
-    settle_epoch_use(s, e);
-    s->broken = false;
-    s->epoch = epoch;
-    remove_epoch(s, old);
-    return EXI_OK;
-}
-
-int
-settle_fallback(struct settle *s, uint64_t number, char *why, size_t whylen)
-{
-    const struct settle_gen *g = gens_find(s, number);
-    uint64_t epoch = s->epoch + 1;
-    struct settle_epoch e;
-    int rc;
-
-    if (number != 0 && (g == NULL || !g->good)) {
-        snprintf(why, whylen, "there is no generation %" PRIu64, number);
-        return EXI_EAPI;
-    }
-    settle_abort(s);
-    rc = prepare(s, g, epoch, &e, why, whylen);
-    if (rc != EXI_OK) {
-        remove_epoch(s, epoch);
-        return rc;
-    }
-    return switch_epoch(s, epoch, &e, why, whylen);
-}
-
-/*
- * Take over an index that was made elsewhere.
- */
-
-/* settled/<epoch>: links to what is in `from`. */
-static int
-epoch_of(const struct settle *s, const char *from, const struct exi_meta *m,
-         uint64_t epoch)
-{
-    char to[FS_PATH_MAX];
-    struct flat_counts counts;
-    int rc = settle_epoch_path(to, s, epoch, "");
-
-    if (rc == EXI_OK) {
-        rc = fs_remove_tree(to);
-    }
-    if (rc == EXI_OK) {
-        flat_counts_of(&counts, m->height, m->tx_count);
-        rc = copy_index(from, to, &counts, false);
-    }
-    return rc == EXI_OK ? fs_sync_dir(to) : rc;
-}
-
-int
-settle_adopt(struct settle *s, const char *from, const struct exi_meta *m,
-             char *why, size_t whylen)
-{
-    uint64_t epoch = s->epoch + 1;
-    struct settle_epoch e;
-    int rc;
-
-    if (s->any) {
-        return EXI_EAPI;
-    }
-    settle_abort(s);
-    rc = epoch_of(s, from, m, epoch);
-    if (rc != EXI_OK) {
-        snprintf(why, whylen, "%s: %s", from, strerror(errno));
-    } else {
-        rc = settle_epoch_open(&e, s, epoch, why, whylen);
-    }
-    if (rc == EXI_OK && (!e.any || memcmp(&e.meta, m, sizeof(*m)) != 0)) {
-        snprintf(why, whylen, "the new index is not what it should be");
-        settle_epoch_close(&e);
-        rc = EXI_EFORMAT;
-    }
-    if (rc != EXI_OK) {
-        remove_epoch(s, epoch);
-        return rc;
-    }
-    return switch_epoch(s, epoch, &e, why, whylen);
+    return rc;
 }

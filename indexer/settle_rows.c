@@ -170,11 +170,10 @@ hist_records(struct rows *r)
 
 int
 settle_rows_heavy(struct settle_db_batch *wb, struct settle_buf *buf,
-                  const struct exi_skey *s, uint32_t chunk,
+                  const struct exi_skey *s, uint32_t chunk, uint32_t part,
                   const uint64_t *txnums, size_t n, uint32_t *rows)
 {
     struct exi_key k;
-    uint16_t part = 0;
     int rc = EXI_OK;
 
     *rows = 0;
@@ -182,18 +181,19 @@ settle_rows_heavy(struct settle_db_batch *wb, struct settle_buf *buf,
         size_t end = n - i < EXI_HEAVY_PART ? n : i + EXI_HEAVY_PART;
         uint64_t last = 0;
 
+        if (part > UINT16_MAX) {
+            return EXI_ELIMIT;
+        }
         buf->len = 0;
         for (; rc == EXI_OK && i < end; i++) {
             rc = settle_buf_varint(buf, txnums[i] - last);
             last = txnums[i];
         }
         if (rc == EXI_OK) {
-            exi_key_heavy(&k, s, chunk, part);
+            exi_key_heavy(&k, s, chunk, (uint16_t) part);
             rc = settle_db_put(wb, k.b, k.len, buf->p, buf->len);
         }
-        if (i < n && part++ == UINT16_MAX) {
-            return EXI_ELIMIT;
-        }
+        part++;
         ++*rows;
     }
     return rc;
@@ -213,7 +213,8 @@ heavy_list(struct rows *r, const struct settle_rec *rec, size_t n)
     for (size_t i = 0; i < n; i++) {
         r->txnums[i] = txnum_of(r, rec[i].v);
     }
-    rc = settle_rows_heavy(r->wb, &r->list, &s, r->chunk, r->txnums, n, &rows);
+    rc = settle_rows_heavy(r->wb, &r->list, &s, r->chunk, 0, r->txnums, n,
+                           &rows);
     r->m->row_count += rows;
     r->list.len = 0;
     return rc == EXI_OK ? settle_buf_varint(&r->list, n) : rc;

@@ -23,6 +23,7 @@ struct source_opts {
     size_t memory;              /* bytes of blocks read ahead at most */
     unsigned parallel;          /* requests in flight (REST, RPC), 8 */
     size_t block_max;           /* bytes of a block at most; 0 = 32 MB */
+    uint32_t first_file;        /* files before it are not looked at */
 };
 
 /*

@@ -40,6 +40,7 @@ struct files_scan {
     size_t n;
     uint32_t magic;
     uint32_t block_max;
+    uint32_t first_file;
     uint32_t *table; /* position + 1; 0: free */
     size_t mask;
     uint32_t *numbers; /* of the files, ascending */
@@ -329,7 +330,7 @@ files_list(struct files_scan *c)
         return EXI_EIO;
     }
     while ((e = readdir(d)) != NULL) {
-        if (!files_number(e->d_name, &number)) {
+        if (!files_number(e->d_name, &number) || number < c->first_file) {
             continue;
         }
         if (c->nfiles == cap) {
@@ -405,6 +406,7 @@ source_files_open(struct source_files *f, const struct source_opts *o,
                             .n = n,
                             .magic = o->magic,
                             .block_max = (uint32_t) o->block_max,
+                            .first_file = o->first_file,
                             .mutex = PTHREAD_MUTEX_INITIALIZER };
     int rc = files_prepare(f, &c, o->blocks_dir, why, whylen);
 
@@ -415,6 +417,28 @@ source_files_open(struct source_files *f, const struct source_opts *o,
     }
     free(c.table);
     free(c.numbers);
+    return rc;
+}
+
+int
+source_files_fd(const struct source_files *f, uint32_t number)
+{
+    uint64_t size;
+
+    return files_open_file(f, number, &size);
+}
+
+int
+source_files_header(const struct source_files *f, const struct source_rec *rec,
+                    uint8_t out[EXI_HEADER_LEN])
+{
+    int fd = source_files_fd(f, rec->file);
+    int rc = EXI_EIO;
+
+    if (fd >= 0) {
+        rc = files_pread(f, fd, out, EXI_HEADER_LEN, rec->off);
+        close(fd);
+    }
     return rc;
 }
 

@@ -31,44 +31,21 @@ http_rest(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
     return rpc_rest(r, path, buf);
 }
 
-static int
-http_unhex(struct rpc_buf *buf, const json_t *v)
-{
-    size_t len = json_string_length(v);
-
-    buf->len = 0;
-    if (len < 2 * SOURCE_BLOCK_MIN || len > 2 * RPC_REST_MAX) {
-        return EXI_ENODE;
-    }
-    if (rpc_buf_room(buf, len / 2) != EXI_OK) {
-        return EXI_ENOMEM;
-    }
-    if (exi_unhex(buf->data, json_string_value(v), len) != EXI_OK) {
-        return EXI_ENODE;
-    }
-    buf->len = len / 2;
-    return EXI_OK;
-}
-
 /* JSON-RPC getblock HASH 0. */
 static int
 http_getblock(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
 {
     char hex[2 * EXI_HASH_LEN];
-    json_t *v = NULL;
     int rc;
 
     exi_hex_display(hex, hash->b);
-    rc = rpc_call(r, "getblock", json_pack("[s%,i]", hex, sizeof(hex), 0), &v);
+    rc = rpc_call_hex(r, "getblock", json_pack("[s%,i]", hex, sizeof(hex), 0),
+                      buf);
     if (rc == EXI_ENODE
         && (rpc_error(r)->code == HTTP_CODE_NOT_FOUND
             || rpc_error(r)->code == HTTP_CODE_MISC)) {
         rc = EXI_ENOTFOUND;
     }
-    if (rc == EXI_OK) {
-        rc = http_unhex(buf, v);
-    }
-    json_decref(v);
     return rc;
 }
 

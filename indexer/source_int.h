@@ -58,6 +58,14 @@ int source_files_open(struct source_files *f, const struct source_opts *o,
                       size_t whylen) EXI_MUST_CHECK;
 void source_files_close(struct source_files *f);
 
+/* A block file, the caller's to close; -1: there is none. */
+int source_files_fd(const struct source_files *f, uint32_t number);
+
+/* Header of the block at rec->file, rec->off.  EXI_EIO. */
+int source_files_header(const struct source_files *f,
+                        const struct source_rec *rec,
+                        uint8_t out[EXI_HEADER_LEN]) EXI_MUST_CHECK;
+
 /* Bytes that the block at pos adds to the buffer of a run; with_prev: its
  * predecessor is in the run too. */
 size_t source_files_bytes(const struct source_files *f, size_t pos,

@@ -45,6 +45,24 @@ now_ms(void)
     return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
 }
 
+/* Of the initial sync; an unknown time is left out. */
+static void
+add_phase(json_t *o, const struct status *s)
+{
+    double mb = (double) (int64_t) (s->bytes_per_s / 1e5) / 10;
+
+    json_object_set_new(o, "phase", json_string(s->phase));
+    json_object_set_new(o, "progress",
+                        json_real((double) (int64_t) (s->part * 1e4) / 1e4));
+    json_object_set_new(o, "mb_per_s", json_real(mb));
+    if (s->block_time != 0) {
+        json_object_set_new(o, "block_time", json_integer(s->block_time));
+    }
+    if (s->eta_s >= 0) {
+        json_object_set_new(o, "eta_s", json_integer(s->eta_s));
+    }
+}
+
 static char *
 to_json(const struct status *s)
 {
@@ -59,10 +77,13 @@ to_json(const struct status *s)
     json_object_set_new(o, "mempool", json_integer(s->mempool));
     json_object_set_new(o, "tx_count", json_integer((json_int_t) s->tx_count));
     json_object_set_new(o, "tx_per_s", json_integer((json_int_t) s->rate));
+    if (s->phase != NULL) {
+        add_phase(o, s);
+    }
     json_object_set_new(o, "message", json_string(s->message));
     json_object_set_new(o, "pid", json_integer(getpid()));
     json_object_set_new(o, "time", json_integer(time(NULL)));
-    text = json_dumps(o, JSON_COMPACT);
+    text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(8));
     json_decref(o);
     return text;
 }
@@ -129,6 +150,9 @@ status_set(struct status *s, enum state state, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    if (state != STATE_SYNCING) {
+        s->phase = NULL;
+    }
     if (state == s->state && strcmp(text, s->message) == 0) {
         status_tell(s, false);
         return;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,13 @@
 
 #define RETRY_MS 1000
 #define DISK_RETRY_MS 10000
+/* While the node's messages tell what is new: between two looks at it all the
+ * same; between two turns with nothing to do, and with something put off. */
+#define LOOK_MS 2000
+#define IDLE_MS 1000
+#define SOON_MS 100
+/* Between two turns when messages are not enough: there was a gap, say. */
+#define AGAIN_MS 500
 
 uint64_t
 sync_now_ms(void)
@@ -47,13 +55,22 @@ sync_ring(struct sync *s)
 void
 sync_wait(struct sync *s, uint64_t ms, bool tip)
 {
-    struct pollfd p[2] = { { s->wake_fd, POLLIN, 0 }, { -1, POLLIN, 0 } };
+    struct pollfd p[4] = { { s->wake_fd, POLLIN, 0 },
+                           { -1, POLLIN, 0 },
+                           { -1, POLLIN, 0 },
+                           { -1, POLLIN, 0 } };
 
     if (tip && s->notify != NULL) {
         p[1].fd = notify_fd(s->notify);
     }
-    if (!*s->stop && poll(p, 2, (int) ms) > 0 && p[1].fd >= 0) {
-        notify_clear(s->notify);
+    if (tip && s->settler != NULL) {
+        p[2].fd = settler_fd(s->settler);
+    }
+    if (tip && s->feed != NULL) {
+        p[3].fd = feed_fd(s->feed);
+    }
+    if (!*s->stop && poll(p, 4, (int) ms) > 0 && p[1].revents != 0) {
+        s->tip_news |= notify_clear(s->notify);
     }
 }
 
@@ -65,9 +82,7 @@ sync_node_trouble(struct sync *s, int err)
 
     switch (err) {
     case EXI_EAUTH:
-        status_set(&s->status, st,
-                   "the node refuses our user name or password (daemon_url, "
-                   "daemon_cookie)");
+        status_set(&s->status, st, "no access to the node: %s", e->message);
         break;
     case EXI_EWARMUP:
         status_set(&s->status, st, "the node is still starting: %s",
@@ -105,13 +120,13 @@ check_block(const struct rpc_buf *buf, const struct exi_blkid *hash)
 }
 
 int
-sync_fetch(struct sync *s, const struct exi_blkid *hash)
+sync_block(struct rpc *rpc, const struct exi_blkid *hash, struct rpc_buf *buf)
 {
     char hex[65];
-    int rc = rpc_block(s->rpc, hash, &s->block);
+    int rc = rpc_block(rpc, hash, buf);
 
     if (rc == EXI_OK) {
-        rc = check_block(&s->block, hash);
+        rc = check_block(buf, hash);
     }
     if (rc == EXI_ENOTFOUND || rc == EXI_EFORMAT) {
         exi_hex_display(hex, hash->b);
@@ -121,6 +136,12 @@ sync_fetch(struct sync *s, const struct exi_blkid *hash)
                                    : "the node does not have it (pruned?)");
     }
     return rc;
+}
+
+int
+sync_fetch(struct sync *s, const struct exi_blkid *hash)
+{
+    return sync_block(s->rpc, hash, &s->block);
 }
 
 /* Is this the network of the settings?  EXI_OK, EXI_EAPI (said), node errors. */
@@ -209,6 +230,11 @@ open_settled(struct sync *s)
     rc = settle_open(&s->settle, &o, why, sizeof(why));
     if (rc != EXI_OK) {
         log_error("settle", "%s", why);
+    }
+    if (rc == EXI_EFORMAT || rc == EXI_EIO) {
+        log_error("settle",
+                  "\"electrumx-indexer check --repair\" with the same "
+                  "settings finds out what is damaged and makes it again");
     }
     return rc;
 }
@@ -340,7 +366,24 @@ prevout(void *ctx, const struct exi_txid *txid, uint32_t index,
 {
     struct sync *s = ctx;
 
-    return settle_prevout(s->settle, txid, index, script, value_sat);
+    return exi_past_prevout(s->past, txid, index, script, value_sat);
+}
+
+static void
+say_past(void *ctx, int level, const char *text)
+{
+    (void) ctx;
+    log_line(level == 0 ? LOG_ERROR_ : LOG_WARN_, "settle", "%s", text);
+}
+
+/* The settled layer as the live one will see it. */
+static int
+open_past(struct sync *s, const struct exi_live_gen *gen)
+{
+    exi_past_close(s->past);
+    s->past = NULL;
+    s->settled = *settle_meta(s->settle);
+    return exi_past_open(&s->past, s->conf->data_dir, gen, say_past, NULL);
 }
 
 /* New live environment up to the node's tip and mempool, then served. */
@@ -365,6 +408,12 @@ build_live(struct sync *s)
         live_close(old);
         s->live = NULL;
     }
+    s->status.height = s->status.settled = settle_meta(s->settle)->height;
+    rc = open_past(s, &gen);
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    blockpos_update(s->blockpos, s->settle);
     status_set(&s->status, STATE_LOADING, "reading recent blocks");
     rc = live_create(&s->live, &o, &gen, 1,
                      settle_meta(s->settle)->tx_count);
@@ -372,12 +421,13 @@ build_live(struct sync *s)
         rc = follow_tip(s, false);
     }
     if (rc == EXI_OK) {
+        s->status.height = live_state(s->live)->tip_height;
         status_set(&s->status, STATE_LOADING, "reading the mempool");
         s->mempool_dirty = true;
-        rc = mempool_sync(s, false);
+        rc = mempool_sync(s, false, false);
     }
     if (rc == EXI_OK) {
-        s->facts_ms = s->hist_ms = 0;
+        s->facts_ms = s->hist_ms = s->stored_ms = 0;
         rc = mempool_facts(s);
     }
     if (rc == EXI_OK) {
@@ -390,15 +440,37 @@ build_live(struct sync *s)
     return rc;
 }
 
+/* The chain and the mempool, as far as there is something to do. */
+static int
+follow_node(struct sync *s)
+{
+    struct feed_event *events = NULL;
+    bool tip, look;
+    size_t n = mempool_take(s, &events, &tip);
+    int rc = EXI_OK;
+
+    look = !mempool_fed(s) || sync_now_ms() - s->looked_ms >= LOOK_MS;
+    if (look || tip || s->tip_news) {
+        s->tip_news = false;
+        rc = follow_tip(s, true);
+    }
+    if (rc == EXI_OK) {
+        rc = mempool_events(s, events, n);
+    }
+    free(events);
+    if (rc != EXI_OK) {
+        s->mempool_dirty = true; /* the events are gone */
+        return rc;
+    }
+    return mempool_sync(s, true, look);
+}
+
 /* One turn of following.  EXI_OK: go on. */
 static int
 follow_once(struct sync *s)
 {
-    int rc = follow_tip(s, true);
+    int rc = follow_node(s);
 
-    if (rc == EXI_OK) {
-        rc = mempool_sync(s, true);
-    }
     if (rc == EXI_OK) {
         rc = mempool_facts(s);
     }
@@ -411,17 +483,31 @@ follow_once(struct sync *s)
     return rc;
 }
 
+/* How long to sleep if nothing comes. */
+static uint64_t
+pause_ms(const struct sync *s)
+{
+    uint64_t poll = (uint64_t) s->conf->poll_ms;
+
+    if (!mempool_fed(s)) {
+        return s->feed != NULL && feed_topics(s->feed) != 0 && poll > AGAIN_MS
+                   ? AGAIN_MS
+                   : poll;
+    }
+    return s->facts_ms == 0 || s->mempool_dirty ? SOON_MS : IDLE_MS;
+}
+
 static void
 say_ready(struct sync *s)
 {
     const struct exi_live_state *st = live_state(s->live);
 
     s->status.height = st->tip_height;
-    s->status.settled = settle_meta(s->settle)->height;
+    s->status.settled = s->settled.height;
     s->status.mempool = st->mempool_count;
     s->status.target = st->tip_height;
-    s->status.tx_count = settle_meta(s->settle)->tx_count;
-    status_set(&s->status, STATE_READY, "%s", "");
+    s->status.tx_count = s->settled.tx_count;
+    status_set(&s->status, STATE_READY, "%s", s->settle_says);
     status_tell(&s->status, false);
 }
 
@@ -437,7 +523,7 @@ follow(struct sync *s)
         rc = follow_once(s);
         if (rc == EXI_OK) {
             say_ready(s);
-            sync_wait(s, (uint64_t) s->conf->poll_ms, true);
+            sync_wait(s, pause_ms(s), true);
         } else if (is_node_error(rc) || rc == EXI_ENOTFOUND) {
             sync_node_trouble(s, rc);
             sync_wait(s, RETRY_MS, false);
@@ -454,8 +540,12 @@ follow(struct sync *s)
 static int
 one_round(struct sync *s)
 {
-    int rc = agree(s);
+    int rc;
 
+    if (!follow_quiet(s)) {
+        return EXI_OK;
+    }
+    rc = agree(s);
     if (rc == EXI_OK && !*s->stop) {
         rc = initial_sync(s);
     }
@@ -473,9 +563,10 @@ static bool
 recoverable(struct sync *s, int rc)
 {
     log_progress_end();
-    if (s->settle != NULL) {
-        settle_abort(s->settle);
+    if (!follow_quiet(s)) {
+        return true;
     }
+    settle_abort(s->settle);
     switch (rc) {
     case EXI_OK:
     case EXI_ESTALE:
@@ -516,6 +607,37 @@ start_notify(struct sync *s)
     }
 }
 
+static void
+start_feed(struct sync *s)
+{
+    char why[512];
+    int rc;
+
+    if (strcmp(s->conf->zmq, "off") == 0) {
+        return;
+    }
+    rc = feed_start(&s->feed, &s->rpc_opts, s->conf->zmq, why, sizeof(why));
+    if (rc != EXI_OK) {
+        log_warn("sync", "no ZMQ, polling only: %s", why);
+        s->feed = NULL;
+    }
+}
+
+static int
+start_settler(struct sync *s)
+{
+    struct settler_opts o = { s->conf->data_dir, s->rpc_opts,
+                              ((size_t) s->conf->memory_mb << 20) / 8 };
+    char why[512];
+    int rc = settler_start(&s->settler, &o, s->settle, why, sizeof(why));
+
+    if (rc != EXI_OK) {
+        log_error("sync", "settle thread: %s", why);
+    }
+    s->tidy_more = true;
+    return rc;
+}
+
 int
 sync_run(struct sync *s)
 {
@@ -534,7 +656,12 @@ sync_run(struct sync *s)
     if (rc != EXI_OK || *s->stop) {
         return rc;
     }
+    rc = start_settler(s);
+    if (rc != EXI_OK) {
+        return rc;
+    }
     start_notify(s);
+    start_feed(s);
     do {
         rc = one_round(s);
     } while (!*s->stop && recoverable(s, rc));

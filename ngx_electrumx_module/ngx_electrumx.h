@@ -22,6 +22,7 @@
 #include <ngx_thread_pool.h>
 
 #include "exi_cold.h"
+#include "exi_bytes.h"
 #include "exi_err.h"
 #include "exi_format.h"
 #include "exi_hex.h"
@@ -45,6 +46,7 @@ typedef struct ngx_electrumx_session_s   ngx_electrumx_session_t;
 typedef struct ngx_electrumx_out_s       ngx_electrumx_out_t;
 typedef struct ngx_electrumx_subs_s      ngx_electrumx_subs_t;
 typedef struct ngx_electrumx_indexer_s   ngx_electrumx_indexer_t;
+typedef struct ngx_electrumx_blocks_s    ngx_electrumx_blocks_t;
 
 
 /*
@@ -67,8 +69,13 @@ struct ngx_electrumx_index_s {
     ngx_msec_t                 idle_timeout;   /* 600s */
     ngx_msec_t                 send_timeout;   /* 60s without progress */
     ngx_str_t                  banner;         /* file, or empty */
+    ngx_str_t                  tor_banner;     /* the same for Tor's clients */
+    ngx_array_t               *tor_from;       /* ngx_cidr_t, or NULL */
+    ngx_array_t               *passthrough;    /* ngx_cidr_t that may use
+                                                  daemon.passthrough, or NULL */
     ngx_str_t                  donation;       /* address, or empty */
     ngx_array_t               *hosts;          /* ngx_str_t report services */
+    ngx_flag_t                 strict;         /* methods as ElectrumX, off */
     ngx_thread_pool_t         *threads;        /* read from disks; NULL: off,
                                                   the worker waits */
 
@@ -76,6 +83,7 @@ struct ngx_electrumx_index_s {
     struct exi_store          *store;
     struct exi_view           *view;
     ngx_electrumx_indexer_t   *indexer;
+    ngx_electrumx_blocks_t    *blocks;         /* or NULL */
     ngx_electrumx_subs_t      *subs;           /* ngx_electrumx_subscribe.c's */
     ngx_event_t                timer;          /* refresh, reconnect: 1s,
                                                   cancelable */
@@ -138,6 +146,7 @@ struct ngx_electrumx_session_s {
     ngx_str_t                  client;         /* name, cut to 100 bytes */
     ngx_uint_t                 nrequests;
     ngx_uint_t                 ncalls;         /* node calls under way */
+    ngx_uint_t                 nnotified;      /* about the present change */
     void                      *rpc;            /* more of rpc's own */
     void                      *cold;           /* ngx_electrumx_cold.c's */
     ngx_uint_t                 ncold;          /* requests put aside */
@@ -185,6 +194,10 @@ void ngx_electrumx_out_rewind(ngx_electrumx_out_t *out, size_t size);
 /* Frames the message and queues it; takes it.  Sent at the end of the present
    event (coalesced), never held back longer.  On a dead session: dropped. */
 void ngx_electrumx_out_send(ngx_electrumx_out_t *out);
+
+/* The same for what many sessions are told: who has nothing else to be told is
+   sent to after those who have, some at a time. */
+void ngx_electrumx_out_broadcast(ngx_electrumx_out_t *out);
 
 /* Gives it back unsent. */
 void ngx_electrumx_out_drop(ngx_electrumx_out_t *out);
@@ -255,11 +268,6 @@ ngx_uint_t ngx_electrumx_cold_full(ngx_electrumx_session_t *s);
    limit, unless worker_rlimit_nofile sets it. */
 void ngx_electrumx_files(ngx_cycle_t *cycle);
 
-/* "threads NAME | off" and its default. */
-char *ngx_electrumx_set_threads(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-char *ngx_electrumx_init_threads(ngx_conf_t *cf, ngx_electrumx_index_t *index);
-
 
 /* indexer socket (ngx_electrumx_indexer.c) */
 
@@ -284,6 +292,37 @@ ngx_int_t ngx_electrumx_indexer_init(ngx_electrumx_index_t *index,
     ngx_cycle_t *cycle);
 void ngx_electrumx_indexer_done(ngx_electrumx_index_t *index);
 void ngx_electrumx_indexer_tick(ngx_electrumx_index_t *index);
+
+
+/* Asks for a block file of the node: it comes to ngx_electrumx_blocks_frame().
+   NGX_ERROR: not connected, or out of memory. */
+ngx_int_t ngx_electrumx_indexer_file(ngx_electrumx_index_t *index,
+    uint32_t number);
+
+
+/* block files (ngx_electrumx_blocks.c) */
+
+ngx_int_t ngx_electrumx_blocks_init(ngx_electrumx_index_t *index,
+    ngx_cycle_t *cycle);
+void ngx_electrumx_blocks_done(ngx_electrumx_index_t *index);
+
+/* The connection to the indexer is gone: closes all files. */
+void ngx_electrumx_blocks_reset(ngx_electrumx_index_t *index);
+
+/* As c->recv, on the indexer's socket: keeps descriptors that come along. */
+ssize_t ngx_electrumx_blocks_recv(ngx_electrumx_index_t *index,
+    ngx_connection_t *c, u_char *buf, size_t size);
+
+/* An `F` frame without its head.  NGX_ERROR: malformed. */
+ngx_int_t ngx_electrumx_blocks_frame(ngx_electrumx_index_t *index, u_char *p,
+    size_t len);
+
+/*
+ * A settled transaction: pos->size bytes at *raw, good until the next call,
+ * checked against its txid.  NGX_DECLINED: not at hand, the node knows it.
+ */
+ngx_int_t ngx_electrumx_blocks_tx(ngx_electrumx_index_t *index,
+    const struct exi_txid *txid, const struct exi_txpos *pos, u_char **raw);
 
 
 /* core module (ngx_electrumx_module.c) */

@@ -10,11 +10,15 @@
 
 
 static ngx_int_t ngx_electrumx_args_list(const ngx_electrumx_param_t *param,
-    ngx_electrumx_json_t *params, ngx_uint_t extra, ngx_electrumx_arg_t *args,
+    ngx_electrumx_json_t *params, ngx_uint_t flags, ngx_electrumx_arg_t *args,
     char *why, size_t whylen);
 static ngx_int_t ngx_electrumx_args_named(const ngx_electrumx_param_t *param,
-    ngx_electrumx_json_t *params, ngx_uint_t extra, ngx_electrumx_arg_t *args,
+    ngx_electrumx_json_t *params, ngx_uint_t flags, ngx_electrumx_arg_t *args,
     char *why, size_t whylen);
+static ngx_uint_t ngx_electrumx_arg_optional(
+    const ngx_electrumx_param_t *param, ngx_uint_t flags);
+static ngx_uint_t ngx_electrumx_arg_known(const ngx_electrumx_param_t *param,
+    ngx_uint_t flags);
 static const char *ngx_electrumx_arg(ngx_electrumx_arg_type_e type,
     ngx_electrumx_json_t *v, ngx_electrumx_arg_t *arg);
 static ngx_uint_t ngx_electrumx_arg_named(ngx_electrumx_json_t *v,
@@ -31,11 +35,11 @@ static ngx_uint_t ngx_electrumx_arg_is_hex(ngx_electrumx_json_t *v);
 
 ngx_int_t
 ngx_electrumx_args(const ngx_electrumx_param_t *param,
-    ngx_electrumx_json_t *params, ngx_uint_t extra, ngx_electrumx_arg_t *args,
+    ngx_electrumx_json_t *params, ngx_uint_t flags, ngx_electrumx_arg_t *args,
     char *why, size_t whylen)
 {
     ngx_int_t    rc;
-    ngx_uint_t   i;
+    ngx_uint_t   i, optional;
     const char  *wrong;
 
     for (i = 0; param[i].name; i++) {
@@ -46,10 +50,10 @@ ngx_electrumx_args(const ngx_electrumx_param_t *param,
     }
 
     if (params && params->type == NGX_ELECTRUMX_JSON_ARRAY) {
-        rc = ngx_electrumx_args_list(param, params, extra, args, why, whylen);
+        rc = ngx_electrumx_args_list(param, params, flags, args, why, whylen);
 
     } else if (params && params->type == NGX_ELECTRUMX_JSON_OBJECT) {
-        rc = ngx_electrumx_args_named(param, params, extra, args, why, whylen);
+        rc = ngx_electrumx_args_named(param, params, flags, args, why, whylen);
 
     } else {
         rc = NGX_OK;
@@ -61,13 +65,14 @@ ngx_electrumx_args(const ngx_electrumx_param_t *param,
 
     for (i = 0; param[i].name; i++) {
 
+        optional = ngx_electrumx_arg_optional(&param[i], flags);
+
         if (args[i].value == NULL
-            || (param[i].optional
-                && args[i].value->type == NGX_ELECTRUMX_JSON_NULL))
+            || (optional && args[i].value->type == NGX_ELECTRUMX_JSON_NULL))
         {
             args[i].value = NULL;
 
-            if (param[i].optional) {
+            if (optional) {
                 continue;
             }
 
@@ -88,9 +93,40 @@ ngx_electrumx_args(const ngx_electrumx_param_t *param,
 }
 
 
+static ngx_uint_t
+ngx_electrumx_arg_optional(const ngx_electrumx_param_t *param,
+    ngx_uint_t flags)
+{
+    switch (param->need) {
+
+    case NGX_ELECTRUMX_REQUIRED:
+        return 0;
+
+    case NGX_ELECTRUMX_LENIENT:
+        return !(flags & NGX_ELECTRUMX_ARGS_STRICT);
+
+    case NGX_ELECTRUMX_OPTIONAL:
+    case NGX_ELECTRUMX_ADDED:
+        return 1;
+    }
+
+    return 0;
+}
+
+
+/* Whether there is such a parameter: those added stand behind all others. */
+
+static ngx_uint_t
+ngx_electrumx_arg_known(const ngx_electrumx_param_t *param, ngx_uint_t flags)
+{
+    return param->name && !(param->need == NGX_ELECTRUMX_ADDED
+                            && (flags & NGX_ELECTRUMX_ARGS_STRICT));
+}
+
+
 static ngx_int_t
 ngx_electrumx_args_list(const ngx_electrumx_param_t *param,
-    ngx_electrumx_json_t *params, ngx_uint_t extra, ngx_electrumx_arg_t *args,
+    ngx_electrumx_json_t *params, ngx_uint_t flags, ngx_electrumx_arg_t *args,
     char *why, size_t whylen)
 {
     uint32_t               i;
@@ -100,9 +136,9 @@ ngx_electrumx_args_list(const ngx_electrumx_param_t *param,
 
     for (i = 0; i < params->n; i++) {
 
-        if (param[i].name == NULL) {
+        if (!ngx_electrumx_arg_known(&param[i], flags)) {
 
-            if (extra) {
+            if (flags & NGX_ELECTRUMX_ARGS_EXTRA) {
                 return NGX_OK;
             }
 
@@ -122,7 +158,7 @@ ngx_electrumx_args_list(const ngx_electrumx_param_t *param,
 
 static ngx_int_t
 ngx_electrumx_args_named(const ngx_electrumx_param_t *param,
-    ngx_electrumx_json_t *params, ngx_uint_t extra, ngx_electrumx_arg_t *args,
+    ngx_electrumx_json_t *params, ngx_uint_t flags, ngx_electrumx_arg_t *args,
     char *why, size_t whylen)
 {
     int                    len;
@@ -134,14 +170,16 @@ ngx_electrumx_args_named(const ngx_electrumx_param_t *param,
 
     for (i = 0; i < params->n; i++) {
 
-        for (k = 0; param[k].name; k++) {
+        for (k = 0; ngx_electrumx_arg_known(&param[k], flags); k++) {
             if (ngx_electrumx_arg_named(v, &param[k])) {
                 args[k].value = v + 1;
                 break;
             }
         }
 
-        if (param[k].name == NULL && !extra) {
+        if (!ngx_electrumx_arg_known(&param[k], flags)
+            && !(flags & NGX_ELECTRUMX_ARGS_EXTRA))
+        {
             len = (v->len < 64) ? (int) v->len : 64;
             (void) snprintf(why, whylen, "unknown argument: %.*s", len,
                             v->start);

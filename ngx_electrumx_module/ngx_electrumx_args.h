@@ -27,12 +27,27 @@ typedef enum {
 } ngx_electrumx_arg_type_e;
 
 
+/* Whether a parameter must be given. */
+
+typedef enum {
+    NGX_ELECTRUMX_REQUIRED = 0,
+    NGX_ELECTRUMX_OPTIONAL,
+    NGX_ELECTRUMX_LENIENT,        /* optional here, required by ElectrumX */
+    NGX_ELECTRUMX_ADDED           /* optional here, unknown to ElectrumX */
+} ngx_electrumx_need_e;
+
+
+/* Flags of ngx_electrumx_args(). */
+#define NGX_ELECTRUMX_ARGS_EXTRA     1        /* superfluous ones pass */
+#define NGX_ELECTRUMX_ARGS_STRICT    2        /* as ElectrumX has them */
+
+
 /* A list of them ends with one that has no name. */
 
 typedef struct {
     const char                *name;
     ngx_electrumx_arg_type_e   type;
-    ngx_uint_t                 optional;
+    ngx_electrumx_need_e       need;
     uint64_t                   value;         /* default of UINT, END, BOOL */
     const char                *alias;         /* another name, or NULL */
 } ngx_electrumx_param_t;
@@ -50,12 +65,12 @@ typedef struct {
 
 /*
  * Checks params (an array, an object, null or NULL) and fills args, one for
- * each parameter.  Strings are decoded in place.  extra: arguments too many
- * or of an unknown name are passed over.  NGX_DECLINED: why says what is
- * wrong, ended by NUL.
+ * each parameter.  Strings are decoded in place.  Flags: EXTRA lets arguments
+ * pass that are too many or of an unknown name; STRICT takes no ADDED ones and
+ * requires LENIENT ones.  NGX_DECLINED: why says what is wrong, ended by NUL.
  */
 ngx_int_t ngx_electrumx_args(const ngx_electrumx_param_t *param,
-    ngx_electrumx_json_t *params, ngx_uint_t extra, ngx_electrumx_arg_t *args,
+    ngx_electrumx_json_t *params, ngx_uint_t flags, ngx_electrumx_arg_t *args,
     char *why, size_t whylen);
 
 /*

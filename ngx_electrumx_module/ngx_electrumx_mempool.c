@@ -110,6 +110,10 @@ ngx_electrumx_fee_mode(ngx_electrumx_req_t *r, const char **mode)
 static uint64_t
 ngx_electrumx_fee_target(uint64_t blocks)
 {
+    if (blocks <= 1) {
+        return 1;
+    }
+
     if (blocks <= 12 || blocks == 25) {
         return blocks;
     }

@@ -3,7 +3,7 @@
  * of the protocol it belongs.  docs/protocol.md has a row for each.
  *
  * Methods stay available in every version; since and until say where the
- * specification has them.
+ * specification has them, and "electrumx_strict on" keeps to that.
  */
 
 #include "ngx_electrumx_rpc.h"
@@ -14,16 +14,21 @@
 #define V(a, b, c)           NGX_ELECTRUMX_V(a, b, c)
 #define OTHER                NGX_ELECTRUMX_OTHER
 
+/* required: by everybody; lenient: by ElectrumX only; added: not ElectrumX's */
+
 #define required(name, type)                                                  \
-    { name, NGX_ELECTRUMX_ARG_ ## type, 0, 0, NULL }
+    { name, NGX_ELECTRUMX_ARG_ ## type, NGX_ELECTRUMX_REQUIRED, 0, NULL }
 #define optional(name, type, value)                                           \
-    { name, NGX_ELECTRUMX_ARG_ ## type, 1, value, NULL }
+    { name, NGX_ELECTRUMX_ARG_ ## type, NGX_ELECTRUMX_OPTIONAL, value, NULL }
+#define lenient(name, type)                                                   \
+    { name, NGX_ELECTRUMX_ARG_ ## type, NGX_ELECTRUMX_LENIENT, 0, NULL }
+#define added(name, type, value)                                              \
+    { name, NGX_ELECTRUMX_ARG_ ## type, NGX_ELECTRUMX_ADDED, value, NULL }
 #define end                                                                   \
-    { NULL, NGX_ELECTRUMX_ARG_ANY, 0, 0, NULL }
-#define spk_hint                                                              \
-    { "spk_hint", NGX_ELECTRUMX_ARG_SCRIPT, 1, 0, NULL }
+    { NULL, NGX_ELECTRUMX_ARG_ANY, NGX_ELECTRUMX_REQUIRED, 0, NULL }
 #define scriptpubkey                                                          \
-    { "scriptpubkey", NGX_ELECTRUMX_ARG_SCRIPT, 0, 0, "spk" }
+    { "scriptpubkey", NGX_ELECTRUMX_ARG_SCRIPT, NGX_ELECTRUMX_REQUIRED, 0,    \
+      "spk" }
 
 
 static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
@@ -54,7 +59,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.header.get"),
       ngx_electrumx_header_get, OTHER, 0,
       NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 25,
-      { required("block", ANY), end } },
+      { { "block_hash", NGX_ELECTRUMX_ARG_ANY, NGX_ELECTRUMX_REQUIRED, 0,
+          "height" }, end } },
 
     { ngx_string("blockchain.block.stats"),
       ngx_electrumx_block_stats, OTHER, 0,
@@ -71,8 +77,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.scripthash.get_history"),
       ngx_electrumx_get_history, V(1, 1, 0), V(1, 7, 0),
       NGX_ELECTRUMX_VIEW, 100,
-      { required("scripthash", HASH), optional("from_height", UINT, 0),
-        optional("to_height", END, UINT64_MAX), end } },
+      { required("scripthash", HASH), added("from_height", UINT, 0),
+        added("to_height", END, UINT64_MAX), end } },
 
     { ngx_string("blockchain.scripthash.get_mempool"),
       ngx_electrumx_get_mempool, V(1, 1, 0), V(1, 7, 0),
@@ -107,8 +113,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
 
     { ngx_string("blockchain.scriptpubkey.get_history"),
       ngx_electrumx_spk_history, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
-      { scriptpubkey, optional("from_height", UINT, 0),
-        optional("to_height", END, UINT64_MAX), end } },
+      { scriptpubkey, added("from_height", UINT, 0),
+        added("to_height", END, UINT64_MAX), end } },
 
     { ngx_string("blockchain.scriptpubkey.get_mempool"),
       ngx_electrumx_spk_mempool, V(1, 7, 0), 0, NGX_ELECTRUMX_VIEW, 100,
@@ -134,8 +140,8 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.address.get_history"),
       ngx_electrumx_address_history, V(1, 0, 0), V(1, 3, 0),
       NGX_ELECTRUMX_VIEW, 100,
-      { required("address", STRING), optional("from_height", UINT, 0),
-        optional("to_height", END, UINT64_MAX), end } },
+      { required("address", STRING), added("from_height", UINT, 0),
+        added("to_height", END, UINT64_MAX), end } },
 
     { ngx_string("blockchain.address.get_mempool"),
       ngx_electrumx_address_mempool, V(1, 0, 0), V(1, 3, 0),
@@ -185,7 +191,7 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
 
     { ngx_string("blockchain.transaction.get_merkle"),
       ngx_electrumx_tx_get_merkle, V(1, 0, 0), 0, NGX_ELECTRUMX_VIEW, 100,
-      { required("tx_hash", HASH), optional("height", UINT, 0), end } },
+      { required("tx_hash", HASH), lenient("height", UINT), end } },
 
     { ngx_string("blockchain.transaction.id_from_pos"),
       ngx_electrumx_tx_id_from_pos, V(1, 4, 0), 0, NGX_ELECTRUMX_VIEW, 100,
@@ -221,14 +227,14 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("blockchain.outpoint.subscribe"),
       ngx_electrumx_outpoint_subscribe, V(1, 7, 0), 0,
       NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 100,
-      { required("tx_hash", HASH), required("txout_idx", UINT), spk_hint,
-        end } },
+      { required("tx_hash", HASH), required("txout_idx", UINT),
+        lenient("spk_hint", SCRIPT), end } },
 
     { ngx_string("blockchain.outpoint.get_status"),
       ngx_electrumx_outpoint_get_status, V(1, 7, 0), 0,
       NGX_ELECTRUMX_VIEW|NGX_ELECTRUMX_NODE, 100,
-      { required("tx_hash", HASH), required("txout_idx", UINT), spk_hint,
-        end } },
+      { required("tx_hash", HASH), required("txout_idx", UINT),
+        lenient("spk_hint", SCRIPT), end } },
 
     { ngx_string("blockchain.outpoint.unsubscribe"),
       ngx_electrumx_outpoint_unsubscribe, V(1, 7, 0), 0, 0, 10,
@@ -286,6 +292,13 @@ static const ngx_electrumx_method_t  ngx_electrumx_methods[] = {
     { ngx_string("server.add_peer"),
       ngx_electrumx_server_add_peer, V(1, 1, 0), 0, 0, 10000,
       { required("features", ANY), end } },
+
+    /* the node itself */
+
+    { ngx_string("daemon.passthrough"),
+      ngx_electrumx_passthrough, OTHER, 0,
+      NGX_ELECTRUMX_NODE|NGX_ELECTRUMX_TRUSTED|NGX_ELECTRUMX_EXTRA, 100,
+      { required("method", STRING), optional("params", ANY, 0), end } },
 };
 
 
@@ -360,4 +373,11 @@ ngx_electrumx_method(const u_char *name, size_t len)
     }
 
     return NULL;
+}
+
+
+ngx_uint_t
+ngx_electrumx_method_in(const ngx_electrumx_method_t *m, ngx_uint_t version)
+{
+    return m->since <= version && (m->until == 0 || version < m->until);
 }

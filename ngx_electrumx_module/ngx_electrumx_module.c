@@ -6,7 +6,7 @@
  * now is tried again by a timer, and clients get errors until then.
  */
 
-#include "ngx_electrumx.h"
+#include "ngx_electrumx_conf.h"
 
 
 /* where the directives of a block stand; core modules have no such place */
@@ -28,13 +28,6 @@ typedef struct {
 } ngx_electrumx_conf_t;
 
 
-typedef struct {
-    ngx_conf_post_handler_pt  post_handler;
-    size_t                    low;
-    size_t                    high;
-} ngx_electrumx_bounds_t;
-
-
 static ngx_int_t ngx_electrumx_init_process(ngx_cycle_t *cycle);
 static void ngx_electrumx_exit_process(ngx_cycle_t *cycle);
 static void ngx_electrumx_start(ngx_electrumx_index_t *index,
@@ -53,13 +46,6 @@ static char *ngx_electrumx_block(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_electrumx_block_init(ngx_conf_t *cf,
     ngx_electrumx_conf_t *ecf, ngx_electrumx_index_t *index);
-static char *ngx_electrumx_set_path(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_electrumx_set_hosts(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_electrumx_check_host(ngx_str_t *host);
-static char *ngx_electrumx_check_size(ngx_conf_t *cf, void *post, void *data);
-static char *ngx_electrumx_check_msec(ngx_conf_t *cf, void *post, void *data);
 
 
 static ngx_electrumx_bounds_t  ngx_electrumx_bounds_request =
@@ -154,6 +140,20 @@ static ngx_command_t  ngx_electrumx_commands[] = {
       offsetof(ngx_electrumx_index_t, banner),
       NULL },
 
+    { ngx_string("tor_banner"),
+      NGX_ELECTRUMX_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_electrumx_set_path,
+      0,
+      offsetof(ngx_electrumx_index_t, tor_banner),
+      NULL },
+
+    { ngx_string("tor_from"),
+      NGX_ELECTRUMX_CONF|NGX_DIRECT_CONF|NGX_CONF_1MORE,
+      ngx_electrumx_set_addresses,
+      0,
+      offsetof(ngx_electrumx_index_t, tor_from),
+      NULL },
+
     { ngx_string("donation"),
       NGX_ELECTRUMX_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_str_slot,
@@ -166,6 +166,20 @@ static ngx_command_t  ngx_electrumx_commands[] = {
       ngx_electrumx_set_hosts,
       0,
       offsetof(ngx_electrumx_index_t, hosts),
+      NULL },
+
+    { ngx_string("electrumx_passthrough"),
+      NGX_ELECTRUMX_CONF|NGX_DIRECT_CONF|NGX_CONF_1MORE,
+      ngx_electrumx_set_addresses,
+      0,
+      offsetof(ngx_electrumx_index_t, passthrough),
+      NULL },
+
+    { ngx_string("electrumx_strict"),
+      NGX_ELECTRUMX_CONF|NGX_DIRECT_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      0,
+      offsetof(ngx_electrumx_index_t, strict),
       NULL },
 
     { ngx_string("threads"),
@@ -245,6 +259,11 @@ ngx_electrumx_start(ngx_electrumx_index_t *index, ngx_cycle_t *cycle)
     if (ngx_electrumx_subs_init(index, cycle) != NGX_OK) {
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
                       "electrumx \"%V\": no subscriptions", &index->name);
+    }
+
+    if (ngx_electrumx_blocks_init(index, cycle) != NGX_OK) {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "electrumx \"%V\": no block files", &index->name);
     }
 
     if (ngx_electrumx_indexer_init(index, cycle) != NGX_OK) {
@@ -353,6 +372,7 @@ ngx_electrumx_exit_process(ngx_cycle_t *cycle)
         }
 
         ngx_electrumx_indexer_done(index);
+        ngx_electrumx_blocks_done(index);
         ngx_electrumx_subs_done(index);
 
         if (index->view) {
@@ -455,6 +475,7 @@ ngx_electrumx_add(ngx_conf_t *cf, ngx_electrumx_conf_t *ecf, ngx_str_t *name)
     named->index.idle_timeout = NGX_CONF_UNSET_MSEC;
     named->index.send_timeout = NGX_CONF_UNSET_MSEC;
     named->index.threads = NGX_CONF_UNSET_PTR;
+    named->index.strict = NGX_CONF_UNSET;
 
     ngx_queue_init(&named->index.sessions);
 
@@ -608,173 +629,11 @@ ngx_electrumx_block_init(ngx_conf_t *cf, ngx_electrumx_conf_t *ecf,
     ngx_conf_init_size_value(index->max_queue, 1024 * 1024);
     ngx_conf_init_msec_value(index->idle_timeout, 600000);
     ngx_conf_init_msec_value(index->send_timeout, 60000);
+    ngx_conf_init_value(index->strict, 0);
 
-    return ngx_electrumx_init_threads(cf, index);
-}
-
-
-/* A file or directory; relative to the prefix. */
-
-static char *
-ngx_electrumx_set_path(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    char  *p = conf;
-
-    ngx_str_t  *path, *value;
-
-    path = (ngx_str_t *) (p + cmd->offset);
-
-    if (path->data) {
-        return (char *) "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (value[1].len == 0) {
-        return (char *) "has no path";
-    }
-
-    *path = value[1];
-
-    if (ngx_conf_full_name(cf->cycle, path, 0) != NGX_OK) {
+    if (ngx_electrumx_init_threads(cf, index) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
 
-    while (path->len > 1 && path->data[path->len - 1] == '/') {
-        path->data[--path->len] = '\0';
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_electrumx_set_hosts(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    char  *p = conf;
-
-    char          *rv;
-    ngx_str_t     *value, *host;
-    ngx_uint_t     i;
-    ngx_array_t  **hosts;
-
-    hosts = (ngx_array_t **) (p + cmd->offset);
-    value = cf->args->elts;
-
-    if (*hosts == NULL) {
-        *hosts = ngx_array_create(cf->pool, 4, sizeof(ngx_str_t));
-        if (*hosts == NULL) {
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    for (i = 1; i < cf->args->nelts; i++) {
-
-        rv = ngx_electrumx_check_host(&value[i]);
-
-        if (rv != NGX_CONF_OK) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" %s", &value[i],
-                               rv);
-            return NGX_CONF_ERROR;
-        }
-
-        host = ngx_array_push(*hosts);
-        if (host == NULL) {
-            return NGX_CONF_ERROR;
-        }
-
-        *host = value[i];
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-/* SCHEME://HOST:PORT, with brackets around an IPv6 address. */
-
-static char *
-ngx_electrumx_check_host(ngx_str_t *host)
-{
-    size_t             len;
-    u_char            *p, *port, *last;
-    ngx_int_t          n;
-    ngx_uint_t         i;
-    static ngx_str_t   schemes[] = {
-        ngx_string("tcp://"),
-        ngx_string("ssl://"),
-        ngx_string("ws://"),
-        ngx_string("wss://"),
-        ngx_null_string
-    };
-
-    last = host->data + host->len;
-
-    for (i = 0; schemes[i].len; i++) {
-        len = schemes[i].len;
-
-        if (host->len > len
-            && ngx_strncmp(host->data, schemes[i].data, len) == 0)
-        {
-            break;
-        }
-    }
-
-    if (schemes[i].len == 0) {
-        return (char *) "must begin with tcp://, ssl://, ws:// or wss://";
-    }
-
-    p = host->data + schemes[i].len;
-
-    for (port = last; port > p && port[-1] != ':'; port--) { /* void */ }
-
-    if (port <= p + 1) {
-        return (char *) "must end with HOST:PORT";
-    }
-
-    for (i = 0; p + i < port - 1; i++) {
-        if (p[i] <= ' ' || p[i] == '/' || p[i] == '"' || p[i] == '\\') {
-            return (char *) "has no valid host";
-        }
-    }
-
-    n = ngx_atoi(port, last - port);
-
-    if (n < 1 || n > 65535) {
-        return (char *) "has no valid port";
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_electrumx_check_size(ngx_conf_t *cf, void *post, void *data)
-{
-    size_t                  *value = data;
-    ngx_electrumx_bounds_t  *bounds = post;
-
-    if (*value < bounds->low || *value > bounds->high) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "value must be between %uz and %uz",
-                           bounds->low, bounds->high);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_electrumx_check_msec(ngx_conf_t *cf, void *post, void *data)
-{
-    ngx_msec_t              *value = data;
-    ngx_electrumx_bounds_t  *bounds = post;
-
-    if (*value < bounds->low || *value > bounds->high) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "time must be between 1ms and 24h");
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_electrumx_init_tor(cf, index);
 }

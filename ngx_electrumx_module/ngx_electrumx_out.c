@@ -21,6 +21,9 @@
 /* longest piece that exi_jw asks for */
 #define NGX_ELECTRUMX_PIECE         4096
 
+/* sessions with a broadcast that are sent to in a turn */
+#define NGX_ELECTRUMX_LATER         256
+
 /* blocks of each size in the free lists */
 #define NGX_ELECTRUMX_BLOCKS        NGX_ELECTRUMX_KEEP(256)
 
@@ -49,9 +52,12 @@ static size_t ngx_electrumx_out_frame(ngx_electrumx_out_t *out);
 static void ngx_electrumx_out_queue(ngx_electrumx_session_t *s,
     ngx_chain_t *first, ngx_chain_t *last, size_t size);
 static void ngx_electrumx_out_copy(ngx_buf_t *b, ngx_chain_t *from);
+static void ngx_electrumx_out_later(ngx_event_t *ev);
 
 
 static ngx_electrumx_list_t   ngx_electrumx_blocks[2];
+static ngx_queue_t            ngx_electrumx_later;      /* of steps */
+static ngx_event_t            ngx_electrumx_later_event;
 static ngx_electrumx_out_t   *ngx_electrumx_out_free;
 
 
@@ -345,6 +351,71 @@ ngx_electrumx_out_send(ngx_electrumx_out_t *out)
 }
 
 
+/* A new block is told to every session: those that have nothing else to be told
+   wait in a queue of their own, so that the others are not behind all of them
+   and no turn is long. */
+
+void
+ngx_electrumx_out_broadcast(ngx_electrumx_out_t *out)
+{
+    ngx_uint_t                posted;
+    ngx_event_t              *ev;
+    ngx_electrumx_io_t       *io;
+    ngx_electrumx_session_t  *s;
+
+    s = out->session;
+    io = s->io;
+    posted = io->step.posted;
+
+    ngx_electrumx_out_send(out);
+
+    if (posted || !io->step.posted) {
+        return;
+    }
+
+    if (ngx_electrumx_later.next == NULL) {
+        ngx_queue_init(&ngx_electrumx_later);
+    }
+
+    ngx_delete_posted_event(&io->step);
+    ngx_post_event(&io->step, &ngx_electrumx_later);
+    io->later = 1;
+
+    ev = &ngx_electrumx_later_event;
+    ev->log = ngx_cycle->log;
+    ev->handler = ngx_electrumx_out_later;
+
+    ngx_post_event(ev, &ngx_posted_next_events);
+}
+
+
+static void
+ngx_electrumx_out_later(ngx_event_t *ev)
+{
+    ngx_uint_t                n;
+    ngx_event_t              *step;
+    ngx_electrumx_session_t  *s;
+
+    for (n = 0; n < NGX_ELECTRUMX_LATER; n++) {
+
+        if (ngx_queue_empty(&ngx_electrumx_later)) {
+            return;
+        }
+
+        step = ngx_queue_data(ngx_queue_head(&ngx_electrumx_later),
+                              ngx_event_t, queue);
+        s = step->data;
+
+        ngx_delete_posted_event(step);
+        ngx_electrumx_io(s)->later = 0;
+
+        ngx_post_event(step, &ngx_posted_events);
+    }
+
+    ngx_post_event(ev, &ngx_posted_next_events);
+}
+
+
 /* Makes the message ready for the wire; its size. */
 
 static size_t
@@ -403,6 +474,11 @@ ngx_electrumx_out_queue(ngx_electrumx_session_t *s, ngx_chain_t *first,
     }
 
     s->queued += size;
+
+    if (io->later) {
+        io->later = 0;
+        ngx_delete_posted_event(&io->step);
+    }
 
     ngx_post_event(&io->step, &ngx_posted_events);
 }

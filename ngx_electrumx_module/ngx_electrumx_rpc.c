@@ -44,14 +44,12 @@ static void ngx_electrumx_rpc_member(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v);
 static ngx_int_t ngx_electrumx_rpc_run(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *method, ngx_electrumx_json_t *params);
+static ngx_int_t ngx_electrumx_rpc_strict(ngx_electrumx_req_t *r);
 static ngx_int_t ngx_electrumx_rpc_envelope(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v, ngx_electrumx_json_t **method,
     ngx_electrumx_json_t **params);
 static ngx_int_t ngx_electrumx_rpc_dialect(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v);
-static void ngx_electrumx_rpc_tail(ngx_electrumx_req_t *r);
-static void ngx_electrumx_rpc_error(ngx_electrumx_req_t *r);
-static void ngx_electrumx_rpc_undo(ngx_electrumx_req_t *r, size_t start);
 static void *ngx_electrumx_rpc_arena(void *ctx, size_t n);
 
 
@@ -522,11 +520,20 @@ static ngx_int_t
 ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
     ngx_electrumx_json_t *params)
 {
-    ngx_uint_t  extra;
+    ngx_int_t   rc;
+    ngx_uint_t  flags;
 
     ngx_electrumx_json_unescape(method);
 
     r->method = ngx_electrumx_method(method->start, method->len);
+
+    if (r->index->strict) {
+        rc = ngx_electrumx_rpc_strict(r);
+
+        if (rc != NGX_OK) {
+            return (rc == NGX_DONE) ? NGX_OK : rc;
+        }
+    }
 
     if (r->method == NULL) {
         return ngx_electrumx_failf(r, NGX_ELECTRUMX_NO_METHOD,
@@ -535,14 +542,28 @@ ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
                                    method->start);
     }
 
+    if ((r->method->flags & NGX_ELECTRUMX_TRUSTED)
+        && !ngx_electrumx_client_in(r->session, r->index->passthrough))
+    {
+        return ngx_electrumx_failf(r, NGX_ELECTRUMX_NO_METHOD,
+                                   "%V is not for this client",
+                                   &r->method->name);
+    }
+
     if ((r->method->flags & NGX_ELECTRUMX_NOISE) && r->id.len == 0) {
         return NGX_OK;
     }
 
-    extra = (r->method->flags & NGX_ELECTRUMX_EXTRA)
-            || r->session->protocol >= NGX_ELECTRUMX_V(1, 6, 0);
+    flags = r->index->strict ? NGX_ELECTRUMX_ARGS_STRICT : 0;
 
-    if (ngx_electrumx_args(r->method->params, params, extra, r->args,
+    if ((r->method->flags & NGX_ELECTRUMX_EXTRA)
+        || (!r->index->strict
+            && r->session->protocol >= NGX_ELECTRUMX_V(1, 6, 0)))
+    {
+        flags |= NGX_ELECTRUMX_ARGS_EXTRA;
+    }
+
+    if (ngx_electrumx_args(r->method->params, params, flags, r->args,
                            (char *) r->text, sizeof(r->text))
         != NGX_OK)
     {
@@ -560,133 +581,36 @@ ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
 }
 
 
-/* Answers */
+/*
+ * What ElectrumX would not do.  It knows a method in its versions only, carries
+ * out no notification but server.ping of 1.7, and ends sessions that begin with
+ * anything but server.version.  NGX_OK: go on; NGX_DONE: nothing to do.
+ */
 
-size_t
-ngx_electrumx_answer_begin(ngx_electrumx_req_t *r)
+static ngx_int_t
+ngx_electrumx_rpc_strict(ngx_electrumx_req_t *r)
 {
-    size_t          start;
-    struct exi_jw  *jw;
+    ngx_uint_t  version, notification, first;
 
-    jw = &r->out->jw;
-    start = ngx_electrumx_out_size(r->out);
+    version = r->session->protocol;
+    notification = (r->id.len == 0);
+    first = r->method && r->method->handler == ngx_electrumx_server_version;
 
-    if (r->batch && r->batch->answers) {
-        exi_jw_char(jw, ',');
+    if (version == 0 && (!first || notification)) {
+        r->close = 1;
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_REQUEST,
+                                  "use server.version to identify client");
     }
 
-    if (r->dialect == NGX_ELECTRUMX_JSONRPC_1) {
-        exi_jw_lit(jw, "{\"result\":");
-
-    } else {
-        exi_jw_lit(jw, "{\"jsonrpc\":\"2.0\",\"result\":");
+    if (notification) {
+        return NGX_DONE;
     }
 
-    return start;
-}
-
-
-void
-ngx_electrumx_answer(ngx_electrumx_req_t *r, size_t start, ngx_int_t rc)
-{
-    if (rc == NGX_AGAIN || (rc == NGX_OK && r->id.len == 0)) {
-        ngx_electrumx_rpc_undo(r, start);
-
-    } else if (rc == NGX_OK) {
-        ngx_electrumx_rpc_tail(r);
-
-        if (r->out->jw.err != EXI_OK) {
-            rc = ngx_electrumx_failf(r, NGX_ELECTRUMX_INVALID_REQUEST,
-                                     "response too large (over %uz bytes)",
-                                     r->index->max_response);
-        }
+    if (r->method && !first && !ngx_electrumx_method_in(r->method, version)) {
+        r->method = NULL;
     }
 
-    if (rc == NGX_ERROR) {
-        r->index->errors++;
-        ngx_electrumx_rpc_undo(r, start);
-
-        if (r->id.len) {
-            ngx_electrumx_rpc_error(r);
-
-            if (r->out->jw.err != EXI_OK) {
-                (void) ngx_electrumx_fail(r, NGX_ELECTRUMX_INVALID_REQUEST,
-                                          "response too large");
-                ngx_electrumx_rpc_undo(r, start);
-                r->out->limit += r->id.len + 256;
-                ngx_electrumx_rpc_error(r);
-            }
-        }
-    }
-
-    if (r->batch) {
-        r->batch->answers += (rc != NGX_AGAIN && r->id.len);
-        r->batch->close |= r->close;
-        return;
-    }
-
-    if (rc == NGX_AGAIN || r->id.len == 0) {
-        ngx_electrumx_out_drop(r->out);
-
-    } else {
-        ngx_electrumx_out_send(r->out);
-    }
-
-    if (r->close) {
-        ngx_electrumx_session_close(r->session, NGX_OK);
-    }
-}
-
-
-static void
-ngx_electrumx_rpc_tail(ngx_electrumx_req_t *r)
-{
-    struct exi_jw  *jw;
-
-    jw = &r->out->jw;
-
-    if (r->dialect == NGX_ELECTRUMX_JSONRPC_1) {
-        exi_jw_lit(jw, ",\"error\":null");
-    }
-
-    exi_jw_lit(jw, ",\"id\":");
-    exi_jw_raw(jw, r->id.data, r->id.len);
-    exi_jw_char(jw, '}');
-}
-
-
-static void
-ngx_electrumx_rpc_error(ngx_electrumx_req_t *r)
-{
-    struct exi_jw  *jw;
-
-    jw = &r->out->jw;
-
-    if (r->batch && r->batch->answers) {
-        exi_jw_char(jw, ',');
-    }
-
-    if (r->dialect == NGX_ELECTRUMX_JSONRPC_1) {
-        exi_jw_lit(jw, "{\"result\":null,\"error\":{\"code\":");
-
-    } else {
-        exi_jw_lit(jw, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":");
-    }
-
-    exi_jw_i64(jw, r->code);
-    exi_jw_lit(jw, ",\"message\":");
-    exi_jw_str(jw, (char *) r->message.data, r->message.len);
-    exi_jw_lit(jw, "},\"id\":");
-    exi_jw_raw(jw, r->id.data, r->id.len);
-    exi_jw_char(jw, '}');
-}
-
-
-static void
-ngx_electrumx_rpc_undo(ngx_electrumx_req_t *r, size_t start)
-{
-    ngx_electrumx_out_rewind(r->out, start);
-    r->out->jw.err = EXI_OK;
+    return NGX_OK;
 }
 
 

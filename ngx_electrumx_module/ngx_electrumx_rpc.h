@@ -29,6 +29,7 @@
 #define NGX_ELECTRUMX_VIEW              1     /* reads the index: has a view */
 #define NGX_ELECTRUMX_NODE              2     /* may call the node */
 #define NGX_ELECTRUMX_EXTRA             4     /* superfluous arguments pass */
+#define NGX_ELECTRUMX_TRUSTED           16    /* for electrumx_passthrough */
 
 #define NGX_ELECTRUMX_MAX_HEADERS       2016  /* of one block.headers */
 
@@ -137,6 +138,15 @@ typedef struct {
 } ngx_electrumx_waiting_t;
 
 
+/* A banner's file as it was read last. */
+
+typedef struct {
+    ngx_str_t                    text;
+    time_t                       checked;
+    time_t                       mtime;
+} ngx_electrumx_banner_t;
+
+
 /* What a worker keeps for an index beside its subscriptions. */
 
 typedef struct {
@@ -144,9 +154,11 @@ typedef struct {
                                                  sessions, in turn */
     ngx_uint_t                   ncalls;      /* under way */
 
-    ngx_str_t                    banner;      /* file as read last */
-    time_t                       banner_checked;
-    time_t                       banner_mtime;
+    ngx_electrumx_banner_t       banner;
+    ngx_electrumx_banner_t       tor_banner;
+
+    ngx_msec_t                   noise;       /* of the mempool, last time */
+    ngx_uint_t                   block;       /* noise of a block is due */
 } ngx_electrumx_state_t;
 
 
@@ -209,9 +221,14 @@ void ngx_electrumx_hold(ngx_electrumx_session_t *s, size_t *held, size_t size);
 const ngx_electrumx_method_t *ngx_electrumx_method(const u_char *name,
     size_t len);
 
+/* Whether the specification has it in that version. */
+ngx_uint_t ngx_electrumx_method_in(const ngx_electrumx_method_t *m,
+    ngx_uint_t version);
+
 ngx_int_t ngx_electrumx_server_version(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_server_ping(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_server_banner(ngx_electrumx_req_t *r);
+ngx_int_t ngx_electrumx_passthrough(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_server_donation(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_server_features(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_server_peers(ngx_electrumx_req_t *r);
@@ -272,6 +289,28 @@ ngx_int_t ngx_electrumx_relayfee(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_fee_histogram(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_mempool_info(ngx_electrumx_req_t *r);
 ngx_int_t ngx_electrumx_mempool_recent(ngx_electrumx_req_t *r);
+
+
+/* server */
+
+/* Whether the session's client is at one of the addresses (ngx_cidr_t; NULL:
+   none). */
+ngx_uint_t ngx_electrumx_client_in(ngx_electrumx_session_t *s,
+    ngx_array_t *addresses);
+
+/* At exit: what banners keep. */
+void ngx_electrumx_banners_free(ngx_electrumx_state_t *state);
+
+
+/* noise */
+
+/* There is a new tip: counts what each session is told of it. */
+void ngx_electrumx_noise_block(ngx_electrumx_index_t *index,
+    ngx_electrumx_state_t *state);
+
+/* All that has changed has been told: sends the noise that is due. */
+void ngx_electrumx_noise_send(ngx_electrumx_index_t *index,
+    ngx_electrumx_state_t *state);
 
 
 /* call */

@@ -56,6 +56,7 @@ typedef struct {
     unsigned                   close_sent:1;
     unsigned                   close_read:1;
     unsigned                   waiting:1;   /* close_at is set */
+    unsigned                   later:1;     /* step waits with a broadcast */
 } ngx_electrumx_io_t;
 
 

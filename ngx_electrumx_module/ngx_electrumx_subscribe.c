@@ -128,10 +128,7 @@ ngx_electrumx_subs_done(ngx_electrumx_index_t *index)
         ngx_delete_posted_event(&subs->event);
     }
 
-    if (subs->state.banner.data) {
-        ngx_free(subs->state.banner.data);
-    }
-
+    ngx_electrumx_banners_free(&subs->state);
     ngx_electrumx_table_done(&subs->table);
     ngx_electrumx_watches_done(&subs->watches);
 
@@ -211,6 +208,10 @@ ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs)
 
     exi_view_end(view);
 
+    if (rc == NGX_OK) {
+        ngx_electrumx_noise_send(subs->index, &subs->state);
+    }
+
     if (rc == NGX_AGAIN && !subs->event.posted) {
         ngx_post_event(&subs->event, &ngx_posted_next_events);
     }
@@ -266,6 +267,7 @@ ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
         subs->tip_height = state->tip_height;
         subs->tip = state->tip;
 
+        ngx_electrumx_noise_block(index, &subs->state);
         ngx_electrumx_subs_tip(subs, view);
     }
 
@@ -561,8 +563,9 @@ ngx_electrumx_subs_header(ngx_electrumx_session_t *s, const uint8_t *header,
     exi_jw_u64(&out->jw, height);
     exi_jw_lit(&out->jw, "}]}");
 
-    ngx_electrumx_out_send(out);
+    ngx_electrumx_out_broadcast(out);
 
+    s->nnotified++;
     s->index->notifications++;
 }
 
@@ -610,6 +613,7 @@ ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
 
     ngx_electrumx_out_send(out);
 
+    sub->session->nnotified++;
     sub->session->index->notifications++;
 }
 

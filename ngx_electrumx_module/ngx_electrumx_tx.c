@@ -2,7 +2,8 @@
  * blockchain.transaction.*.
  *
  * Raw transactions of the live window and the mempool come from the index, the
- * others from the node, asked by txid and block hash: it needs no txindex.
+ * others from the node's block files or, where those are not at hand, from the
+ * node, asked by txid and block hash: it needs no txindex.
  */
 
 #include "ngx_electrumx_rpc.h"
@@ -21,6 +22,7 @@ ngx_electrumx_tx_get(ngx_electrumx_req_t *r)
 {
     int               rc;
     size_t            len;
+    u_char           *settled;
     ngx_uint_t        verbose;
     const uint8_t    *raw;
     struct exi_txid   txid;
@@ -55,6 +57,13 @@ ngx_electrumx_tx_get(ngx_electrumx_req_t *r)
 
     if (rc != EXI_OK) {
         return ngx_electrumx_fail_exi(r, rc, "transaction");
+    }
+
+    if (!verbose
+        && ngx_electrumx_blocks_tx(r->index, &txid, &pos, &settled) == NGX_OK)
+    {
+        exi_jw_hex(&r->out->jw, settled, pos.size);
+        return NGX_OK;
     }
 
     return ngx_electrumx_tx_ask(r, txid.b, &pos, verbose,

@@ -371,6 +371,7 @@ ngx_electrumx_watch_send(ngx_electrumx_watch_t *watch)
 
     ngx_electrumx_out_send(out);
 
+    watch->session->nnotified++;
     watch->session->index->notifications++;
 }
 

@@ -86,6 +86,17 @@ subtest 'status' => sub {
     ($code, $out) = ctl('--data-dir', $data, 'status');
     is($code, 1, 'syncing');
     like($out, qr/^message +block 7 of 9$/m, 'message');
+    status(state => 'syncing', height => 7, phase => 'reading blocks',
+        progress => 0.123, block_time => 1398902400, eta_s => 12000,
+        tx_per_s => 5, mb_per_s => 1.5);
+    ($code, $out) = ctl('-d', $data);
+    like($out, qr/^phase +reading blocks$/m, 'phase');
+    like($out, qr/^progress +12\.3 %$/m, 'progress');
+    like($out, qr/^block_time +2014-0[45]-\d\d \d\d:\d\d:\d\d$/m, 'date');
+    like($out, qr/^tx_per_s +5$/m, 'transactions a second');
+    like($out, qr/^mb_per_s +1\.5$/m, 'MB a second');
+    like($out, qr/^eta +3 h 20 min$/m, 'time left');
+    status(state => 'syncing', height => 7, message => 'block 7 of 9');
     ($code, $out) = ctl('-d', $data, '--json');
     is($code, 1, '--json: exit code');
     is_deeply(JSON::PP::decode_json($out), { state => 'syncing', height => 7,

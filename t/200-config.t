@@ -19,6 +19,7 @@ subtest 'accepted' => \&accepted;
 subtest 'blocks that are refused' => \&bad_blocks;
 subtest 'values that are refused' => \&bad_values;
 subtest 'report_host' => \&report_host;
+subtest 'addresses' => \&addresses;
 subtest 'passes that are refused' => \&bad_passes;
 subtest 'stream must be loaded first' => \&without_stream;
 subtest 'locations' => \&locations;
@@ -77,6 +78,11 @@ sub accepted {
         idle_timeout 10m;
         send_timeout 30s;
         banner banner.txt;
+        tor_banner tor.txt;
+        tor_from 127.0.0.1 10.0.0.0/8;
+        tor_from ::1 unix:;
+        electrumx_passthrough 192.0.2.1 2001:db8::/32 unix:;
+        electrumx_strict on;
         donation bc1qxy2kgdygjrsqtzq2n0yrf2493p83kkfjhx0wlh;
         report_host tcp://h.example:50001 ssl://h.example:50002;
         report_host wss://h.example:443;
@@ -166,6 +172,29 @@ sub bad_values {
         bad("$time too long", block("$time 2d;"),
             qr/time must be between 1ms and 24h/);
     }
+}
+
+sub addresses {
+    for my $d (qw(tor_from electrumx_passthrough)) {
+        for my $a ('localhost', '1.2.3', '1.2.3.4/33', '::1/129', 'all',
+            "''", 'unix')
+        {
+            bad("$d $a", block("$d $a;"), qr/is no address or network in/);
+        }
+        bad("$d: one of two", block("$d ::1 x;"),
+            qr/"x" is no address or network/);
+        bad("$d: none", block("$d;"),
+            qr/invalid number of arguments in "$d"/);
+        my ($out, $ok) = check(block("$d 10.0.0.1/8;"));
+        ok($ok, "$d: more bits than the network has");
+        like($out, qr/low address bits of 10\.0\.0\.1\/8 are meaningless/,
+            'are told');
+    }
+    bad('electrumx_strict yes', block('electrumx_strict yes;'),
+        qr/it must be "on" or "off"/);
+    bad('electrumx_strict twice',
+        block('electrumx_strict on; electrumx_strict on;'),
+        qr/is duplicate/);
 }
 
 sub report_host {

@@ -23,6 +23,7 @@ subtest 'frames in pieces' => \&pieces;
 subtest 'large frames' => \&large;
 subtest 'clients that go away' => \&client_gone;
 subtest 'the indexer goes and comes' => \&comes_again;
+subtest 'the indexer comes and is asked at once' => \&comes_and_is_asked;
 subtest 'broken frames' => \&broken;
 subtest 'a deep directory' => \&deep;
 subtest 'reload' => \&reload;
@@ -131,6 +132,14 @@ sub state {
     $t->wait_for(sub { status()->{indexer} }, 5, 'the state');
     is_deeply(status()->{indexer}, { state => 'syncing', height => 7 },
         'the state is shown');
+    my $c = $t->client('tcp');
+    my $why = sub { $c->error_of('server.features')->{message} };
+    is($why->(), 'the index is not ready: syncing, block 7',
+        'wallets are told how far it is');
+    out(frame('S', '{"state":"loading","height":7,"target":9}'));
+    $t->wait_for(sub { status()->{indexer}{target} }, 5, 'the next');
+    is($why->(), 'the index is not ready: loading, block 7 of 9',
+        'and how far it is to go');
     out(frame('S', '{"state":"ready","height":8}')
             . frame('B', pack 'Q<Q<', 1, 2) x 100);
     $t->wait_for(sub { status()->{indexer}{height} == 8 }, 5, 'the next');
@@ -239,6 +248,24 @@ sub comes_again {
     my $log = $t->read_file('nginx-error.log');
     my $n = () = $log =~ /no indexer at/g;
     cmp_ok($n, '<', 6, 'a missing indexer is logged once, not each second');
+}
+
+# Within the second between two attempts of its own.
+sub comes_and_is_asked {
+    my $c = $t->client('tcp');
+    for my $n (1 .. 5) {
+        close $server;
+        unlink $path;
+        close $peer;
+        $t->wait_for(sub { ($c->error_of('blockchain.transaction.broadcast',
+            '09')->{message} // '') =~ /not reachable/ }, 5, 'it is gone');
+        listen_at($path);
+        my $id = broadcast($c, '0a');
+        is((accept_worker())[0], 'H', "$n: a call connects");
+        my ($call) = next_call();
+        out(reply($call, 1, '"there"'));
+        is($c->answer($id)->{result}, 'there', 'and is answered');
+    }
 }
 
 sub broken {

@@ -18,7 +18,9 @@ $node->generate(5);
 $t->write_file('banner', "Hello \xc3\xa9 \$\$SERVER_VERSION "
     . "\$SERVER_SUBVERSION\n\$DAEMON_VERSION|\$DAEMON_SUBVERSION|"
     . "\$DONATION_ADDRESS \$OTHER \$");
+$t->write_file('tor-banner', "Hello onion \$DONATION_ADDRESS\n");
 $t->start_nginx(electrumx => "banner $t->{dir}/banner; donation 'me \"too\"';"
+    . "tor_banner $t->{dir}/tor-banner; tor_from 127.0.0.8/30 ::5;"
     . 'report_host tcp://one.example:50001 ssl://one.example:50002'
     . ' wss://two.example:50004 tcp://[::1]:7 ssl://two.example:443;');
 my $early = $t->client('tcp');
@@ -202,6 +204,14 @@ sub banner {
     is($text =~ s/.*\n//r, "$v|$n->{subversion}|me \"too\" \$OTHER \$",
         'variables of the node');
     is($early->call('server.donation_address'), 'me "too"', 'donation');
+    for my $from (qw(127.0.0.7 127.0.0.8 127.0.0.11 127.0.0.12)) {
+        for my $transport (qw(tcp ws)) {
+            my $c = $t->client($transport, from => $from);
+            is($c->call('server.banner'), $from =~ /\.(?:8|11)$/
+                ? "Hello onion me \"too\"\n" : $text,
+                "$transport from $from: its banner");
+        }
+    }
 }
 
 sub features {

@@ -29,7 +29,7 @@ subtest 'errors' => \&errors;
 $t->done;
 
 sub estimates {
-    for my $p ([2], [25], [1008], [5000], ['6'], [6, undef],
+    for my $p ([0], [1], [2], [25], [1008], [5000], ['6'], [6, undef],
         [6, 'CONSERVATIVE'], [6, 'economical'], [6, 'Economical'], [6, 5],
         [6, []], { number => 6 }, { number => 6, mode => 'economical' })
     {
@@ -104,7 +104,6 @@ sub errors {
         [$EST, [6, ''], 1, qr/^unknown estimatefee mode$/],
         [$EST, [6, 'ECONOMICALLY'], 1, qr/^unknown estimatefee mode$/],
         [$EST, [6, undef, 1], -32602, qr/^too many arguments/],
-        [$EST, [0], 2, qr/^daemon error: \w/],
         ['blockchain.relayfee', [1], -32602, qr/^too many arguments/],
         ['mempool.get_info', [1], -32602, qr/^too many arguments/],
         ['mempool.get_fee_histogram', [1], -32602, qr/^too many arguments/],

@@ -2,7 +2,8 @@
 
 # A chain of more than 300 blocks with all kinds of scripts, most of it
 # settled, some live, and a mempool: every answer for every script hash,
-# transaction and header is compared with what the node's own RPC says.
+# transaction and header is compared with what the node's own RPC says; then
+# at three more heights, with transactions replaced and packages.
 
 use lib 't/lib';
 use ElectrumX::Test;
@@ -41,6 +42,8 @@ for my $transport (qw(tcp wss)) {
 }
 
 after_restart();
+subtest "at a height of chance, version $_" => \&by_chance, $_
+    for '1.4', '1.5.3', '1.6';
 $t->done;
 
 sub client {
@@ -60,8 +63,13 @@ sub third {
 # Both count the unspent outputs, and the amounts on all known scripts.
 sub model_agrees {
     $s->base;
+    my @kinds = $s->every_kind;
     $s->grow(60);
     my $p = $s->rescan;
+    my %seen = map { $_->{script} => 1 } map { @{ $_->{vout} } }
+        map { @{ $_->{txs} } } @{ $p->{chain} };
+    is_deeply([grep { my $kind = $_; !grep { $seen{ $s->{coins}->script(
+        $kind, $_) } } 0 .. 200 } @kinds], [], 'every kind of script');
     my $info = $s->{node}->rpc('gettxoutsetinfo', 'none');
     my @coins = grep { defined $_->{height} && !$_->{spent}
         && length $_->{script} <= 10_000 } values %{ $p->{out} };
@@ -103,6 +111,27 @@ sub check_settled {
         map { $t->read_file($_) =~ /^height (\d+)/m ? $1 : () } @gen;
     cmp_ok($best // 0, '>', $s->{node}->height - 40, 'settled height');
     cmp_ok($best // 0, '<=', $s->{node}->height - 20, 'live window');
+}
+
+# Some blocks later: all of what the mempool touches, and parts of the rest.
+sub by_chance {
+    my ($version) = @_;
+    $s->grow(1 + int rand 9);
+    $s->fill_mempool(20);
+    cmp_ok($s->replace(5), '>', 0, 'some are replaced');
+    cmp_ok($s->packages(4), '>', 0, 'some come as packages');
+    my $c = client('tcp', $version);
+    my $now = $s->settled($c);
+    my @pool = $now->mempool_txids;
+    cmp_ok(scalar(grep { $now->{pool}{$_}{height} < 0 } @pool), '>', 24,
+        'a long chain in the mempool');
+    my $cmp = ElectrumX::Compare->new(picture => $now, client => $c,
+        version => $version);
+    $cmp->scripts;
+    $cmp->transactions(@pool, map { $now->txids($_) } 1 + int rand 100,
+        $now->{height} - 12 .. $now->{height});
+    $cmp->headers;
+    $cmp->ok("height $now->{height}, " . @pool . ' in the mempool');
 }
 
 # The same from an index that was stopped and started again.

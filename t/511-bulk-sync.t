@@ -37,6 +37,60 @@ $t->wait_ready($node->height, 60);
 $t->start_nginx(workers => 1);
 compare('block files, killed on the way');
 
+# Stopped in the middle, then killed: nothing that the stop has saved is lost.
+$t->stop_nginx;
+$t->stop_indexer;
+my %slow = (%conf, $node->slow_conf(20), block_source => 'rpc',
+    data_dir => $t->path('data-stopped'));
+$t->start_indexer(%slow);
+my $seen = 0;
+$t->wait_for(sub {
+    my $status = $t->status // return;
+    $seen = $status->{height} if ($status->{phase} // '') =~ /^reading blocks/;
+    return $seen > 20;
+}, 60, 'some blocks are read');
+cmp_ok($seen, '<', $node->height - 100, 'not all of them');
+$t->stop_indexer;
+my $saved = 0;
+for my $how (qw(stop kill)) {
+    unlink $t->path('indexer.log');
+    $t->start_indexer(%slow);
+    my $from;
+    $t->wait_for(sub {
+        ($from) = ($t->read_file('indexer.log') // '')
+            =~ /initial sync of blocks (\d+) to \d+ from/;
+        return defined $from;
+    }, 30, 'it begins again');
+    cmp_ok($from, '>', $saved || $seen, "goes on after a stop") if !$saved;
+    cmp_ok($from, '>=', $saved, 'and after a kill') if $saved;
+    $saved = $from;
+    $t->kill_indexer;
+}
+$t->start_indexer(%conf, data_dir => $t->path('data-stopped'));
+$t->wait_ready($node->height, 60);
+$t->start_nginx(workers => 1);
+compare('stopped, killed, from another source then');
+
+# Block files that end too early, and one that is garbage: the node has them.
+$t->stop_nginx;
+$t->stop_indexer;
+my $copy = $t->path('blocks');
+mkdir $copy or die "$copy: $!";
+for my $file (glob "$conf{blocks_dir}/*.dat") {
+    my ($name) = $file =~ m{([^/]+)$};
+    my $bytes = $t->read_file($file);
+    $bytes = substr $bytes, 0, 400_000 if $name eq 'blk00000.dat';
+    $t->write_file("blocks/$name", $bytes) if $name =~ /^(?:blk|xor)/;
+}
+$t->write_file('blocks/blk00001.dat', 'no blocks here' x 10_000);
+$t->start_indexer(%conf, blocks_dir => $copy, block_source => 'auto',
+    data_dir => $t->path('data-files'));
+$t->wait_ready($node->height, 60);
+like($t->read_file('indexer.log'),
+    qr/initial sync of blocks 0 to \d+ from block files/, 'begun with files');
+$t->start_nginx(workers => 1);
+compare('block files of which the node has more');
+
 for my $source (qw(rest rpc auto)) {
     $t->stop_nginx;
     $t->stop_indexer;

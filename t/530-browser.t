@@ -6,10 +6,7 @@
 use lib 't/lib';
 use ElectrumX::Test;
 use ElectrumX::Scenario;
-use IO::Select;
-use IO::Socket::INET;
-use JSON::PP ();
-use Time::HiRes qw(time);
+use ElectrumX::Browser;
 
 my $t = ElectrumX::Test->new(
     needs => [qw(nginx indexer bitcoind chromium openssl tls)]);
@@ -20,77 +17,26 @@ my $p = $s->{model}->picture;
 my $script = $s->{coins}->script('true');
 my $sh = ElectrumX::Tx::scripthash($script);
 
-my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 10,
-    LocalPort => $t->port('report'), ReuseAddr => 1) or die "listen: $!";
+my $browser = ElectrumX::Browser->new($t);
 my @urls = ('ws://127.0.0.1:' . $t->port('ws') . '/',
     'wss://127.0.0.1:' . $t->port('wss') . '/');
-start_browser();
+$t->write_file('static/browser.html',
+    $t->read_file("$ElectrumX::Test::ROOT/t/data/browser.html"));
+$browser->open('browser.html', { urls => \@urls, script => $sh,
+    report => $browser->url });
 
 my %subscribed;
 while (keys %subscribed < 2) {
-    my $r = next_report(60);
+    my $r = $browser->next_report(60);
     die "browser: $r->{failed}\n" if $r->{failed};
     $subscribed{ $r->{subscribed} } = 1 if $r->{subscribed};
 }
 $s->{node}->generate(1);
-my $r = next_report(30);
+my $r = $browser->next_report(30);
 ok(!$r->{failed}, 'the page ran to its end') or diag $r->{failed};
 my $now = $s->{model}->picture;
 check($_) for @{ $r->{results} };
 $t->done;
-
-# ---- browser ----------------------------------------------------------------
-
-sub start_browser {
-    $t->write_file('static/browser.html',
-        $t->read_file("$ElectrumX::Test::ROOT/t/data/browser.html"));
-    my $job = JSON::PP->new->canonical->encode({ urls => \@urls,
-        script => $sh,
-        report => 'http://127.0.0.1:' . $t->port('report') . '/' });
-    $job =~ s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/ge;
-    my $page = 'http://127.0.0.1:' . $t->port('ws') . '/static/browser.html';
-    mkdir $t->path('home');
-    $t->start('chromium', env => { HOME => $t->path('home'),
-        TMPDIR => $t->dir,
-        XDG_CONFIG_HOME => $t->path('home'), DBUS_SESSION_BUS_ADDRESS => '' },
-        cmd => [qw(chromium --headless --no-sandbox --disable-gpu
-            --disable-quic --no-first-run --disable-background-networking
-            --disable-component-update --disable-sync --disable-extensions
-            --disable-dev-shm-usage --disable-breakpad --no-proxy-server
-            --ignore-certificate-errors --remote-debugging-port=0),
-            '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-            '--user-data-dir=' . $t->path('profile'), "$page#$job"]);
-}
-
-# The next thing that the page posts.
-sub next_report {
-    my ($seconds) = @_;
-    my $end = time + $seconds;
-    while (time < $end) {
-        die "chromium ended\n" if !$t->proc('chromium')->running;
-        IO::Select->new($listener)->can_read(0.2) or next;
-        my $body = read_post($listener->accept) // next;
-        return JSON::PP->new->utf8->decode($body);
-    }
-    diag($t->tail('chromium.log', 5));
-    die "the browser did not report\n";
-}
-
-sub read_post {
-    my ($c) = @_;
-    my $in = '';
-    my $end = time + 5;
-    while (time < $end) {
-        my ($head, $body) = split /\r\n\r\n/, $in, 2;
-        my ($n) = ($head // '') =~ /^Content-Length: (\d+)/mi;
-        if (defined $body && length $body >= ($n // 0)) {
-            print {$c} "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
-            return $n ? $body : undef;
-        }
-        sysread $c, $in, 65536, length $in or return undef;
-    }
-    return undef;
-}
 
 # ---- what it saw ------------------------------------------------------------
 

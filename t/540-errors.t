@@ -177,6 +177,10 @@ sub no_cookie {
     my $x = indexer(daemon_url => "http://127.0.0.1:$t_node",
         daemon_cookie => $t->path('no-such-cookie'));
     says($x, qr/cookie/i, 'names the cookie');
+    like(state_of($x)->{message}, qr/has none \(No such file/,
+        'status.json says that there is none');
+    unlike(state_of($x)->{message}, qr/refuses/,
+        'nobody says that a password was refused');
     $t->allow_exit($x->{name});
     $x->{proc}->stop;
 }

@@ -12,7 +12,7 @@
 
 #define BASE58_LEN 25 /* version, hash of 20 bytes, checksum of 4 */
 
-/* The versions of the coin table of the indexer. */
+/* One row for each network of the indexer's coin table. */
 static const struct exi_address_kinds kinds_of[] = {
     { "mainnet", 0, 5, 5, "bc" },
     { "testnet", 111, 196, 196, "tb" },

@@ -132,6 +132,29 @@ exi_meta_decode(struct exi_meta *m, const uint8_t *buf, size_t buflen)
     return EXI_OK;
 }
 
+size_t
+exi_tidy_encode(uint8_t out[EXI_TIDY_MAX], const struct exi_tidy *t)
+{
+    exi_put_le64(out, t->fresh);
+    exi_put_le64(out + 8, t->mark);
+    memcpy(out + 16, t->next.b, t->next.len);
+    return 16 + t->next.len;
+}
+
+int
+exi_tidy_decode(struct exi_tidy *t, const uint8_t *buf, size_t buflen)
+{
+    if (buflen < 16 || buflen > EXI_TIDY_MAX
+        || exi_le64(buf + 8) > exi_le64(buf)) {
+        return EXI_EFORMAT;
+    }
+    t->fresh = exi_le64(buf);
+    t->mark = exi_le64(buf + 8);
+    t->next.len = buflen - 16;
+    memcpy(t->next.b, buf + 16, t->next.len);
+    return EXI_OK;
+}
+
 int
 exi_hist_find(struct exi_hist_slot *slot, const uint8_t *buf, size_t buflen,
               const struct exi_skey *s, uint8_t script_bits)

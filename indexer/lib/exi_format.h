@@ -90,6 +90,21 @@ void exi_meta_encode(uint8_t out[EXI_META_LEN], const struct exi_meta *m);
 int exi_meta_decode(struct exi_meta *m, const uint8_t *buf,
                     size_t buflen) EXI_MUST_CHECK;
 
+/* Key of `P`: beside that of `M`, so that both are in one table. */
+#define EXI_KEY_TIDY     "MP"
+#define EXI_KEY_TIDY_LEN 2
+/* Value of `P`: how far tidying is; nothing a reader needs. */
+struct exi_tidy {
+    uint64_t fresh; /* bytes of write batches that no pass has gone over */
+    uint64_t mark;  /* `fresh` when the pass under way began */
+    struct exi_key next; /* where it goes on; len 0: none is under way */
+};
+#define EXI_TIDY_MAX (16 + EXI_KEY_MAX)
+/* Returns the length. */
+size_t exi_tidy_encode(uint8_t out[EXI_TIDY_MAX], const struct exi_tidy *t);
+int exi_tidy_decode(struct exi_tidy *t, const uint8_t *buf,
+                    size_t buflen) EXI_MUST_CHECK;
+
 /*
  * Finds a script in an `H` value.  EXI_OK: *heavy false: *list is a cursor over
  * len bytes of varints (first relative to *base, then differences);

@@ -13,26 +13,45 @@
 
 #include "exi_sha256.h"
 
+void
+exi_merkle_up(struct exi_hash *hashes, size_t *n, size_t *pos, unsigned levels,
+              struct exi_hash *branch)
+{
+    for (unsigned l = 0; l < levels; l++) {
+        if (branch != NULL) {
+            branch[l] = hashes[(*pos ^ 1) < *n ? *pos ^ 1 : *pos];
+        }
+        for (size_t i = 0; i < *n; i += 2) {
+            size_t right = i + 1 < *n ? i + 1 : i;
+
+            exi_sha256d_pair(hashes[i / 2].b, hashes[i].b, hashes[right].b);
+        }
+        *n = (*n + 1) / 2;
+        *pos /= 2;
+    }
+}
+
+unsigned
+exi_merkle_depth(size_t n)
+{
+    unsigned depth = 0;
+
+    for (; n > 1; n = (n + 1) / 2) {
+        depth++;
+    }
+    return depth;
+}
+
 int
 exi_merkle(struct exi_hash *root, struct exi_hash *branch, size_t *nbranch,
            struct exi_hash *hashes, size_t n, size_t pos)
 {
-    size_t depth = 0;
+    unsigned depth = exi_merkle_depth(n);
 
     if (n == 0 || pos >= n) {
         return EXI_EAPI;
     }
-    for (; n > 1; n = (n + 1) / 2, pos /= 2) {
-        if (branch != NULL) {
-            branch[depth] = hashes[(pos ^ 1) < n ? pos ^ 1 : pos];
-        }
-        depth++;
-        for (size_t i = 0; i < n; i += 2) {
-            size_t right = i + 1 < n ? i + 1 : i;
-
-            exi_sha256d_pair(hashes[i / 2].b, hashes[i].b, hashes[right].b);
-        }
-    }
+    exi_merkle_up(hashes, &n, &pos, depth, branch);
     *root = hashes[0];
     if (branch != NULL) {
         *nbranch = depth;

@@ -9,6 +9,18 @@
 #include "exi_err.h"
 #include "exi_types.h"
 
+/* Levels above n leaves; 0 for one leaf. */
+unsigned exi_merkle_depth(size_t n);
+
+/*
+ * Replaces the *n nodes of one level by those `levels` levels above, where no
+ * level but the last may be the root's: the nodes may be a part of their level
+ * that begins at a multiple of 2^levels.  branch (or NULL) gets the siblings
+ * on the way from *pos; *n and *pos follow.
+ */
+void exi_merkle_up(struct exi_hash *hashes, size_t *n, size_t *pos,
+                   unsigned levels, struct exi_hash *branch);
+
 /*
  * Root of n hashes (n >= 1), and, if branch is not NULL, the siblings of leaf
  * pos from the bottom up (branch has room for EXI_MERKLE_MAX).  The array is

@@ -191,26 +191,27 @@ exi_block_txid(struct exi_view *v, uint32_t height, uint32_t pos,
     return EXI_OK;
 }
 
-/* All txids of a block into hashes. */
+/* n txids of a block, from position pos on, into hashes. */
 static int
-copy_ids(struct exi_view *v, uint32_t height, struct exi_hash *hashes,
-         uint32_t ntx)
+copy_ids(struct exi_view *v, uint32_t height, uint32_t pos,
+         struct exi_hash *hashes, uint32_t n)
 {
     const uint8_t *p;
     uint64_t first;
-    uint32_t n;
+    uint32_t ntx;
     int rc;
 
     if (!settled(v, height)) {
-        rc = live_ids(v, height, &p, &n);
+        rc = live_ids(v, height, &p, &ntx);
         if (rc == EXI_OK) {
-            memcpy(hashes, p, (size_t) ntx * EXI_HASH_LEN);
+            memcpy(hashes, p + (size_t) pos * EXI_HASH_LEN,
+                   (size_t) n * EXI_HASH_LEN);
         }
         return rc;
     }
     rc = exi_view_first(v, height, &first);
-    for (uint32_t i = 0; i < ntx && (rc == EXI_OK || rc == EXI_ECOLD); i++) {
-        int got = exi_view_flat(v, EXI_FLAT_TXIDS, first + i, &p);
+    for (uint32_t i = 0; i < n && (rc == EXI_OK || rc == EXI_ECOLD); i++) {
+        int got = exi_view_flat(v, EXI_FLAT_TXIDS, first + pos + i, &p);
         if (got == EXI_OK) {
             memcpy(hashes[i].b, p, EXI_HASH_LEN);
         } else {
@@ -220,24 +221,94 @@ copy_ids(struct exi_view *v, uint32_t height, struct exi_hash *hashes,
     return rc;
 }
 
+/* Computes the whole tree, and keeps its middle levels. */
+static int
+whole_branch(struct exi_view *v, const struct exi_arena *a, uint32_t height,
+             uint32_t ntx, uint32_t at, struct exi_hash *branch,
+             size_t *nbranch)
+{
+    struct exi_hash *hashes, root;
+    struct exi_blkid block;
+    size_t n = ntx, pos = at, done = 0;
+    int rc;
+
+    hashes = a->alloc(a->ctx, n * sizeof *hashes);
+    if (hashes == NULL) {
+        return EXI_ENOMEM;
+    }
+    rc = copy_ids(v, height, 0, hashes, ntx);
+    if (rc == EXI_OK && exi_merkle_depth(ntx) > EXI_MCACHE_LOW) {
+        struct exi_hash *nodes = NULL;
+
+        exi_merkle_up(hashes, &n, &pos, EXI_MCACHE_LOW, branch);
+        done = EXI_MCACHE_LOW;
+        rc = exi_block_hash(v, height, &block);
+        nodes = rc ? NULL : a->alloc(a->ctx, n * sizeof *nodes);
+        if (nodes != NULL) {
+            memcpy(nodes, hashes, n * sizeof *nodes);
+            exi_mcache_add(v->s->merkle, &block, ntx, nodes);
+        }
+    }
+    if (rc == EXI_OK) {
+        rc = exi_merkle(&root, branch + done, nbranch, hashes, n, pos);
+        *nbranch += done;
+    }
+    return rc;
+}
+
+/* The lowest levels of the 16 transactions around it, which are at hand. */
+static int
+low_branch(struct exi_view *v, uint32_t height, uint32_t ntx, uint32_t pos,
+           struct exi_hash *branch)
+{
+    struct exi_hash hashes[1 << EXI_MCACHE_LOW];
+    uint32_t first = pos & ~((1u << EXI_MCACHE_LOW) - 1);
+    size_t n = 1 << EXI_MCACHE_LOW, in = pos - first;
+    int rc;
+
+    n = ntx - first < n ? ntx - first : n;
+    rc = copy_ids(v, height, first, hashes, (uint32_t) n);
+    if (rc == EXI_OK) {
+        exi_merkle_up(hashes, &n, &in, EXI_MCACHE_LOW, branch);
+    }
+    return rc;
+}
+
 int
 exi_block_branch(struct exi_view *v, const struct exi_arena *a, uint32_t height,
                  uint32_t pos, struct exi_hash *branch, size_t *nbranch)
 {
-    struct exi_hash *hashes, root;
+    struct exi_blkid block;
     uint32_t ntx;
+    size_t n;
     int rc = exi_block_ntx(v, height, &ntx);
 
+    if (rc == EXI_OK && pos >= ntx) {
+        rc = EXI_ENOTFOUND;
+    }
     if (rc) {
         return rc;
     }
-    if (pos >= ntx) {
-        return EXI_ENOTFOUND;
+    if (exi_merkle_depth(ntx) <= EXI_MCACHE_LOW) {
+        return whole_branch(v, a, height, ntx, pos, branch, nbranch);
     }
-    hashes = a->alloc(a->ctx, (size_t) ntx * sizeof *hashes);
-    if (hashes == NULL) {
-        return EXI_ENOMEM;
+    rc = exi_block_hash(v, height, &block);
+    if (rc == EXI_ECOLD) {
+        /* with its name are read the txids that are needed in any case */
+        int got = low_branch(v, height, ntx, pos, branch);
+        return got == EXI_OK ? rc : got;
     }
-    rc = copy_ids(v, height, hashes, ntx);
-    return rc ? rc : exi_merkle(&root, branch, nbranch, hashes, ntx, pos);
+    if (rc == EXI_OK) {
+        rc = exi_mcache_branch(v->s->merkle, a, &block, ntx,
+                               pos >> EXI_MCACHE_LOW, branch + EXI_MCACHE_LOW,
+                               &n);
+    }
+    if (rc == EXI_ENOTFOUND) {
+        return whole_branch(v, a, height, ntx, pos, branch, nbranch);
+    }
+    if (rc == EXI_OK) {
+        rc = low_branch(v, height, ntx, pos, branch);
+        *nbranch = n + EXI_MCACHE_LOW;
+    }
+    return rc;
 }

@@ -124,6 +124,20 @@ settled_nums(struct exi_view *v, struct nums *t, const struct exi_skey *s)
  * History and status.
  */
 
+/* Entries whose txids are fetched ahead: memory answers them side by side. */
+#define AHEAD 16
+
+static void
+fetch_ahead(const struct exi_view *v, const struct nums *t, size_t i)
+{
+    const uint8_t *p;
+
+    if (i < t->n) {
+        p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, t->v[i]);
+        __builtin_prefetch(p);
+    }
+}
+
 static int
 emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
 {
@@ -132,7 +146,11 @@ emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
     bool cold = false;
     int rc = EXI_OK;
 
+    for (size_t i = 0; i < AHEAD; i++) {
+        fetch_ahead(v, t, i);
+    }
     for (size_t i = 0; i < t->n && rc == EXI_OK; i++) {
+        fetch_ahead(v, t, i + AHEAD);
         const uint8_t *p;
         rc = exi_view_flat(v, EXI_FLAT_TXIDS, t->v[i], &p);
         if (rc == EXI_OK && i > 0 && t->v[i] <= t->v[i - 1]) {

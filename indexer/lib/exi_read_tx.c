@@ -86,8 +86,8 @@ match_row(struct exi_view *v, const struct exi_txid *txid, const uint8_t *val,
  * All chunks of the bucket: of the two coinbases that there are twice, the
  * later one counts.
  */
-static int
-find_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
+int
+exi_view_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
 {
     uint8_t bits = v->h.gen->m.params.txid_bits;
     const uint8_t *key, *val;
@@ -115,26 +115,48 @@ find_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
     return found ? EXI_OK : EXI_ENOTFOUND;
 }
 
+/* Where it begins and ends in its block: where the next one begins, or the
+ * block ends. */
+static int
+find_extent(struct exi_view *v, struct exi_txpos *pos)
+{
+    uint32_t height = (uint32_t) pos->height;
+    const uint8_t *from = NULL, *to = NULL;
+    uint64_t next;
+    int got, rc = exi_view_first(v, height + 1, &next);
+
+    if (rc) {
+        return rc;
+    }
+    rc = exi_view_flat(v, EXI_FLAT_TXOFFSETS, pos->id, &from);
+    got = pos->id + 1 < next
+              ? exi_view_flat(v, EXI_FLAT_TXOFFSETS, pos->id + 1, &to)
+              : exi_view_flat(v, EXI_FLAT_BLOCKSIZES, height, &to);
+    if (rc || got) {
+        return rc ? rc : got;
+    }
+    if (exi_le32(to) <= exi_le32(from)) {
+        return EXI_EFORMAT;
+    }
+    pos->offset = exi_le32(from);
+    pos->size = exi_le32(to) - pos->offset;
+    return EXI_OK;
+}
+
 static int
 find_settled(struct exi_view *v, const struct exi_txid *txid,
              struct exi_txpos *out)
 {
     struct exi_txpos pos = { .confirmed = true, .fee_sat = -1 };
-    const uint8_t *offset;
     uint64_t first;
     uint32_t height = 0;
-    int got, rc = find_txnum(v, txid, &pos.id);
+    int got, rc = exi_view_txnum(v, txid, &pos.id);
 
     if (rc == EXI_OK) {
         rc = exi_view_height(v, pos.id, 0, &height);
     }
     if (rc == EXI_OK) {
         rc = exi_view_first(v, height, &first);
-    }
-    if (rc == EXI_OK) {
-        got = exi_view_flat(v, EXI_FLAT_TXOFFSETS, pos.id, &offset);
-        rc = exi_block_hash(v, height, &pos.block);
-        rc = got ? got : rc;
     }
     if (rc) {
         return rc;
@@ -144,9 +166,13 @@ find_settled(struct exi_view *v, const struct exi_txid *txid,
     }
     pos.height = (int32_t) height;
     pos.pos = (uint32_t) (pos.id - first);
-    pos.offset = exi_le32(offset);
-    *out = pos;
-    return EXI_OK;
+    rc = exi_block_hash(v, height, &pos.block);
+    got = find_extent(v, &pos);
+    rc = got ? got : rc;
+    if (rc == EXI_OK) {
+        *out = pos;
+    }
+    return rc;
 }
 
 int

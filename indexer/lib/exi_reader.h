@@ -128,6 +128,7 @@ struct exi_txpos {
     uint64_t id;            /* local id (live) or txnum (settled) */
     int64_t fee_sat;        /* live only, else -1 */
     uint32_t offset;        /* settled only: in the serialized block */
+    uint32_t size;          /* settled only: serialized size */
     struct exi_blkid block; /* confirmed only */
 };
 

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "exi_cold.h"
+#include "exi_merkle_cache.h"
 #include "exi_reader.h"
 #include "exi_readonly_env.h"
 
@@ -29,6 +30,10 @@ enum exi_db {
     EXI_DB_LOG,
     EXI_DB_N
 };
+
+/* Memory for middle levels of Merkle trees: at 4,000 transactions a block those
+ * of 3,600 blocks. */
+#define EXI_STORE_MERKLE (32u << 20)
 
 #define EXI_ENV_NAME 33 /* 16 hex digits, '-', 16 hex digits */
 
@@ -84,6 +89,7 @@ struct exi_store {
     struct exi_gen *gen;
     struct exi_view *views;
     struct stat current; /* of live/CURRENT when env was opened */
+    struct exi_mcache *merkle;
     uint64_t bad_gen;    /* newest generation that could not be opened */
 };
 
@@ -234,6 +240,14 @@ struct exi_items {
     size_t cap;
     size_t nconfirmed; /* the first ones; the others are in the mempool */
 };
+
+/*
+ * exi_read_tx.c
+ */
+/* Number of a transaction of the generation; uses h.gen and h.iter only.
+ * EXI_ENOTFOUND. */
+int exi_view_txnum(struct exi_view *v, const struct exi_txid *txid,
+                   uint64_t *txnum) EXI_MUST_CHECK;
 
 /*
  * exi_read_items.c

@@ -71,7 +71,9 @@ exi_store_new(struct exi_store **out, const char *data_dir, exi_log_pt log,
         return EXI_ENOMEM;
     }
     s->dir = strdup(data_dir);
-    if (s->dir == NULL) {
+    if (s->dir == NULL
+        || exi_mcache_new(&s->merkle, EXI_STORE_MERKLE) != EXI_OK) {
+        free(s->dir);
         free(s);
         return EXI_ENOMEM;
     }
@@ -95,6 +97,7 @@ exi_store_free(struct exi_store *s)
     pthread_mutex_destroy(&s->refreshing);
     pthread_mutex_destroy(&s->opening);
     pthread_mutex_destroy(&s->lock);
+    exi_mcache_free(s->merkle);
     free(s->dir);
     free(s);
 }

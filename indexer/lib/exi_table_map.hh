@@ -29,6 +29,7 @@
 #include <leveldb/env.h>
 
 #include "exi_cold.h"
+#include "exi_crc32c.h"
 
 namespace
 {
@@ -244,6 +245,30 @@ ReadRange(const char *base, size_t len, uint64_t off, size_t n,
     return leveldb::Status::OK();
 }
 
+/* Length of what stands at the end of a table and has no checksum. */
+const size_t TABLE_FOOTER = 48;
+
+/*
+ * LevelDB reads the footer and whole blocks with their trailers only.  The
+ * checksum of each block is verified here, at every read (a page may come back
+ * from the disk damaged later), instead of by LevelDB (verify_checksums), whose
+ * way to compute it takes longer than all else of a look-up.  Touches all of
+ * it.  off: of *out in the table.
+ */
+inline leveldb::Status
+VerifyBlock(const Mapping &m, uint64_t off, leveldb::Slice *out)
+{
+    size_t n = out->size();
+
+    if (!(n == TABLE_FOOTER && off + n == m.len)
+        && !exi_crc32c_block(out->data(), n)) {
+        *out = leveldb::Slice();
+        return leveldb::Status::Corruption("block checksum mismatch");
+    }
+    return leveldb::Status::OK();
+}
+
+/* A table for who may wait. */
 class MappedFile final : public leveldb::RandomAccessFile
 {
   public:
@@ -253,7 +278,9 @@ class MappedFile final : public leveldb::RandomAccessFile
     leveldb::Status
     Read(uint64_t off, size_t n, leveldb::Slice *out, char *) const override
     {
-        return ReadRange(m_->base, m_->len, off, n, out);
+        leveldb::Status s = ReadRange(m_->base, m_->len, off, n, out);
+
+        return s.ok() ? VerifyBlock(*m_, off, out) : s;
     }
 
   private:

@@ -2,14 +2,22 @@
 # deps.sh SET ...
 #
 # Installs the Debian packages of the given sets that are missing: build, run,
-# test, browser, tools. Nothing happens when nothing is missing. Without root
-# (or sudo that asks no password) it says what is missing and fails. NO_DEPS=1
-# in the environment skips all of it, for systems that are not Debian.
+# test, browser, clients, tools. Nothing happens when nothing is missing.
+# Without root (or sudo that asks no password) it says what is missing and
+# fails. NO_DEPS=1 in the environment skips all of it, for systems that are not
+# Debian.
 set -euo pipefail
 
 usage() {
-    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
     exit 2
+}
+
+# A Node.js of another origin has its own npm, beside which Debian's cannot be
+# installed.
+have_node() {
+    command -v npm >/dev/null &&
+        node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null
 }
 
 packages_of() {
@@ -23,6 +31,7 @@ packages_of() {
         run) echo nginx libnginx-mod-stream openssl util-linux perl ;;
         test) echo perl libio-socket-ssl-perl procps curl openssl util-linux ;;
         browser) echo chromium ;;
+        clients) have_node || echo nodejs npm ;;
         tools) echo clang clang-format clang-tidy ;;
         *) usage ;;
     esac

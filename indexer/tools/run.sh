@@ -407,6 +407,7 @@ stream {
 http {
     access_log off;
     server_tokens off;
+    request_pool_size 5k;
     client_body_temp_path "$run/nginx/body";
     proxy_temp_path "$run/nginx/proxy";
     fastcgi_temp_path "$run/nginx/fastcgi";

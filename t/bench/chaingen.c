@@ -100,7 +100,7 @@ static const struct option_row {
     { "out", TEXT, &cg_opts.out, 0, 0, "FILE",
       "block file to write (with --split-mb: a directory)" },
     { "side", TEXT, &cg_opts.side, 0, 0, "PREFIX",
-      "side files PREFIX.json, PREFIX.samples.tsv, PREFIX.utxos.tsv [--out]" },
+      "side files PREFIX.json, .samples.tsv, .txs.tsv, .utxos.tsv [--out]" },
     { "blocks", U32, &cg_opts.blocks, 1, 5e6, "N",
       "blocks after genesis [2000]" },
     { "txs-per-block", REAL, &cg_opts.txs_per_block, 1, 20000, "X",
@@ -290,6 +290,7 @@ prepare(void)
     cg_block.wtxids = zeroed(CG_MAX_BLOCK_TXS, 32);
     cg_look.v = zeroed((size_t) o->samples + 1, sizeof(*cg_look.v));
     cg_spent.v = zeroed((size_t) o->samples + 1, sizeof(*cg_spent.v));
+    cg_txs = zeroed((size_t) o->samples + 1, sizeof(*cg_txs));
 }
 
 /* Long-lived outputs may bind about 30 % of the 15,000 coins that regtest ever
@@ -444,5 +445,6 @@ main(int argc, char **argv)
     free(cg_block.wtxids);
     free(cg_look.v);
     free(cg_spent.v);
+    free(cg_txs);
     return 0;
 }

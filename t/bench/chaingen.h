@@ -118,6 +118,13 @@ struct cg_reservoir {
     uint64_t seen;
 };
 
+/* A sample of the transactions. */
+struct cg_txsample {
+    uint8_t txid[32];
+    uint32_t height;
+    uint32_t pos;
+};
+
 struct cg_totals {
     uint64_t txs, ins, outs, opret, utxos, bytes, single, reused;
     uint64_t weight_max, witness_txs;
@@ -150,6 +157,8 @@ extern struct cg_vec cg_ready;
 extern struct cg_vec cg_cold;
 extern uint32_t *cg_due; /* by height: slots that become ready */
 extern struct cg_reservoir cg_look, cg_spent;
+extern struct cg_txsample *cg_txs; /* cg_opts.samples */
+extern uint64_t cg_txs_seen;
 extern struct cg_block cg_block;
 extern int64_t cg_cold_cap; /* largest value that stays unspent for long */
 extern uint64_t cg_next_single;
@@ -242,6 +251,9 @@ void cg_push(struct cg_vec *a, uint32_t x);
 /* Takes an output out of a vector at random. */
 uint32_t cg_pop(struct cg_vec *a);
 void cg_touch(uint64_t key, int64_t delta, int dutxo, uint32_t txno);
+/* The transactions of cg_block to the sample; its numbers are of their own, so
+ * that the chain does not depend on it. */
+void cg_reserve_txs(uint32_t height);
 void cg_reserve(struct cg_reservoir *r, uint64_t key, int64_t value);
 void cg_count_output(uint64_t key, int kind, int64_t value, uint32_t txno);
 /* when: 0 ready now, CG_NIL cold, else the height at which it becomes ready

@@ -247,6 +247,7 @@ cg_finish_block(uint32_t height, uint32_t time)
     cg_totals.opret++; /* the commitment */
     cg_add_utxo(c.txid, 0, value, key, height,
                 height + CG_MATURITY + (uint32_t) cg_below(20));
+    cg_reserve_txs(height);
     hlen = make_header(header, time);
     write_block(height, header, hlen, &c);
 }

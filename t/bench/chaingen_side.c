@@ -1,7 +1,8 @@
 /*
  * chaingen: side files with what is true of the chain: PREFIX.samples.tsv
- * (history length, outputs and balance of sample scripts), PREFIX.utxos.tsv
- * (outputs to make transactions with), PREFIX.json (totals).
+ * (history length, outputs and balance of sample scripts), PREFIX.txs.tsv
+ * (sample transactions), PREFIX.utxos.tsv (outputs to make transactions with),
+ * PREFIX.json (totals).
  */
 #include "chaingen.h"
 
@@ -88,16 +89,18 @@ sample_single(FILE *f)
     }
 }
 
-/* Reused keys with a history of lo ... hi. */
+/* Reused keys with a history (or number of outputs) of lo ... hi. */
 static void
-sample_class(FILE *f, const char *class, uint32_t lo, uint32_t hi,
+sample_class(FILE *f, const char *class, uint32_t lo, uint32_t hi, bool utxos,
              uint64_t *pick)
 {
     uint32_t want = cg_opts.samples;
     uint64_t seen = 0;
 
     for (uint64_t k = 0; k < cg_pool + CG_MINERS; k++) {
-        if (cg_stats[k].hist >= lo && cg_stats[k].hist <= hi) {
+        uint32_t n = utxos ? cg_stats[k].utxos : cg_stats[k].hist;
+
+        if (n >= lo && n <= hi) {
             uint64_t i = seen < want ? seen : cg_below(seen + 1);
 
             seen++;
@@ -148,11 +151,13 @@ write_samples(void)
     static const struct {
         const char *name;
         uint32_t lo, hi;
-    } classes[] = { { "10", 8, 12 },
-                    { "100", 80, 120 },
-                    { "1000", 800, 1200 },
-                    { "10000", 8000, 12000 },
-                    { "100000", 80000, 120000 } };
+        bool utxos;
+    } classes[] = { { "10", 8, 12, false },
+                    { "100", 80, 120, false },
+                    { "1000", 800, 1200, false },
+                    { "10000", 8000, 12000, false },
+                    { "100000", 80000, 120000, false },
+                    { "10-utxos", 8, 12, true } };
     uint64_t *pick =
         cg_realloc(NULL, ((size_t) cg_opts.samples + 1) * sizeof(*pick));
     FILE *f = side_open(".samples.tsv");
@@ -161,10 +166,47 @@ write_samples(void)
                "script_hex\n");
     sample_single(f);
     for (size_t c = 0; c < sizeof(classes) / sizeof(*classes); c++) {
-        sample_class(f, classes[c].name, classes[c].lo, classes[c].hi, pick);
+        sample_class(f, classes[c].name, classes[c].lo, classes[c].hi,
+                     classes[c].utxos, pick);
     }
     sample_heaviest(f);
     free(pick);
+    side_close(f);
+}
+
+/* ---- transactions ---- */
+
+struct cg_txsample *cg_txs;
+uint64_t cg_txs_seen;
+
+void
+cg_reserve_txs(uint32_t height)
+{
+    for (uint32_t i = 0; i < cg_block.ntx; i++) {
+        uint64_t at = cg_txs_seen++;
+
+        if (at >= cg_opts.samples) {
+            at = cg_mix(cg_opts.seed ^ at << 20) % (at + 1);
+        }
+        if (at < cg_opts.samples) {
+            memcpy(cg_txs[at].txid, cg_block.txids[i], 32);
+            cg_txs[at].height = height;
+            cg_txs[at].pos = i;
+        }
+    }
+}
+
+static void
+write_txs(void)
+{
+    FILE *f = side_open(".txs.tsv");
+    char txid[65];
+
+    fprintf(f, "#txid\theight\tposition\n");
+    for (uint32_t i = 0; i < cg_opts.samples && i < cg_txs_seen; i++) {
+        cg_hex_reversed(txid, cg_txs[i].txid, 32);
+        fprintf(f, "%s\t%u\t%u\n", txid, cg_txs[i].height, cg_txs[i].pos);
+    }
     side_close(f);
 }
 
@@ -314,6 +356,7 @@ void
 cg_write_side(double seconds)
 {
     write_samples();
+    write_txs();
     write_utxos();
     write_totals(seconds);
 }

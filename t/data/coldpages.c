@@ -6,6 +6,7 @@
  *
  * COLD_DELAY_US: how long pread() of a file that was asked for takes.
  * COLD_FAIL: such a pread() fails with EIO as long as this file exists.
+ * COLD_HOLD: such a pread() does not end as long as this file exists.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -29,16 +30,18 @@ static uint32_t read_ms[SLOTS];
 static ino_t asked[4096];
 static unsigned nasked;
 static useconds_t delay;
-static char *fail;
+static char *fail, *hold;
 
 /* nginx's workers have no environment. */
 __attribute__((constructor)) static void
 settings(void)
 {
     const char *d = getenv("COLD_DELAY_US"), *f = getenv("COLD_FAIL");
+    const char *h = getenv("COLD_HOLD");
 
     delay = d != NULL ? (useconds_t) atoi(d) : 0;
     fail = f != NULL ? strdup(f) : NULL;
+    hold = h != NULL ? strdup(h) : NULL;
 }
 
 static unsigned
@@ -118,7 +121,7 @@ preadv2(int fd, const struct iovec *iov, int n, off_t off, int flags)
         errno = EAGAIN;
         return -1;
     }
-    return want;
+    return syscall(SYS_preadv2, fd, iov, n, off, 0, 0);
 }
 
 static ssize_t
@@ -136,6 +139,9 @@ read_slowly(int fd, void *buf, size_t n, off_t off)
     if (slow && fail != NULL && access(fail, F_OK) == 0) {
         errno = EIO;
         return -1;
+    }
+    while (slow && hold != NULL && access(hold, F_OK) == 0) {
+        usleep(1000);
     }
     if (slow && delay > 0) {
         usleep(delay);

@@ -2,10 +2,13 @@
  * Preloaded into a program: counts the calls that change files and kills the
  * process in the middle of the one numbered KILLAT (half of a write is done,
  * any other call is not done; with KILLAT_AFTER=1 it is done).  With
- * KILLAT_COUNT=FILE the number so far is kept in that file.
- * t/430-kill-steps.t compiles and uses it.
+ * KILLAT_COUNT=FILE the number so far is kept in that file.  With
+ * KILLAT_ERRNO=number it does not die: that call and the KILLAT_TIMES - 1 next
+ * ones fail so (a write having written half).
+ * t/430-kill-steps.t and t/435-io-errors.t compile and use it.
  */
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -46,7 +49,15 @@ tell(long n)
                  0);
 }
 
-/* 1 when the process is to die in this call. */
+static long
+times(void)
+{
+    const char *n = getenv("KILLAT_TIMES");
+
+    return n != NULL ? atol(n) : 1;
+}
+
+/* 1 when the process is to die (or fail) in this call. */
 static int
 due(void)
 {
@@ -54,7 +65,16 @@ due(void)
     long n = atomic_fetch_add(&calls, 1) + 1;
 
     tell(n);
-    return at != NULL && atol(at) == n;
+    return at != NULL && n >= atol(at) && n < atol(at) + times();
+}
+
+/* The error of a call that is due; 0: it dies. */
+static int
+error(void)
+{
+    const char *number = getenv("KILLAT_ERRNO");
+
+    return number != NULL ? atoi(number) : 0;
 }
 
 static void
@@ -87,6 +107,10 @@ is_file(int fd)
                                                                               \
         if (real == NULL) {                                                   \
             real = next(#name);                                               \
+        }                                                                     \
+        if (now && error()) {                                                 \
+            errno = error();                                                  \
+            return -1;                                                        \
         }                                                                     \
         if (now && !after()) {                                                \
             die();                                                            \
@@ -122,6 +146,10 @@ write(int fd, const void *buf, size_t len)
     }
     if (is_file(fd) && due()) {
         (void) !real(fd, buf, len / 2);
+        if (error()) {
+            errno = error();
+            return -1;
+        }
         die();
     }
     return real(fd, buf, len);
@@ -137,6 +165,10 @@ pwrite(int fd, const void *buf, size_t len, off_t at)
     }
     if (is_file(fd) && due()) {
         (void) !real(fd, buf, len / 2, at);
+        if (error()) {
+            errno = error();
+            return -1;
+        }
         die();
     }
     return real(fd, buf, len, at);

@@ -136,19 +136,16 @@ cm_sort(struct cm_facts *f)
     }
 }
 
-/* Is tx replaced by a later one below ntxs with the same txid? */
+/*
+ * Is tx replaced by a later one below ntxs with the same txid?  A coinbase by a
+ * coinbase, a transaction by one that spends a coinbase which came twice.
+ */
 static bool
 cm_replaced(const struct cm *m, size_t tx, size_t ntxs)
 {
-    if (m->txs[tx].pos != 0) {
-        return false;
-    }
-    for (size_t h = m->txs[tx].height + 1; h < m->nblocks; h++) {
-        size_t first = m->blocks[h - 1].tx_count;
-
-        if (first < ntxs
-            && memcmp(&m->txs[first].txid, &m->txs[tx].txid, EXI_HASH_LEN)
-                   == 0) {
+    for (size_t i = m->blocks[m->txs[tx].height].tx_count; i < ntxs; i++) {
+        if ((m->txs[i].pos == 0) == (m->txs[tx].pos == 0)
+            && memcmp(&m->txs[i].txid, &m->txs[tx].txid, EXI_HASH_LEN) == 0) {
             return true;
         }
     }

@@ -54,6 +54,10 @@ struct sc {
     uint64_t rows;      /* H, G, T */
     uint64_t hist;      /* history entries */
     uint64_t chunks[2]; /* lowest and highest chunk seen */
+    bool tidied;        /* there is a P row */
+    struct exi_tidy tidy;
+    uint8_t bucket[5]; /* of the last H, T or S row */
+    uint64_t again;    /* such rows whose bucket has another one before */
 };
 
 static void
@@ -223,10 +227,19 @@ static bool
 sc_row(struct sc *c, const uint8_t *key, size_t keylen, const uint8_t *val,
        size_t len)
 {
+    if (keylen == EXI_KEY_BUCKET_LEN && strchr("HTS", key[0]) != NULL) {
+        c->again += memcmp(c->bucket, key, sizeof(c->bucket)) == 0;
+        memcpy(c->bucket, key, sizeof(c->bucket));
+    }
     switch (key[0]) {
     case 'M':
-        return exi_meta_decode(&c->meta, val, len) == EXI_OK ? true
-                                                             : sc_fail("M");
+        if (keylen == 2 && key[1] == 'P') {
+            c->tidied = exi_tidy_decode(&c->tidy, val, len) == EXI_OK;
+            return c->tidied ? true : sc_fail("P");
+        }
+        return keylen == 1 && exi_meta_decode(&c->meta, val, len) == EXI_OK
+                   ? true
+                   : sc_fail("M");
     case 'H':
         c->rows++;
         return keylen == 9 ? sc_row_hist(c, key, val, len) : sc_fail("H key");

@@ -79,6 +79,29 @@ utxo_keys(void)
 }
 
 static void
+tidy(void)
+{
+    struct exi_tidy t = { 0x1234, 0x34, { { 0 }, 0 } }, n;
+    uint8_t b[EXI_TIDY_MAX + 1] = { 0 };
+    size_t len;
+
+    exi_key_bucket(&t.next, EXI_KIND_TXID, 0xabc00000, 7);
+    len = exi_tidy_encode(b, &t);
+    is_hex(b, len, "3412000000000000340000000000000054abc0000000000007",
+           "P row");
+    is_int(exi_tidy_decode(&n, b, len), EXI_OK, "P row decodes");
+    ok(n.fresh == t.fresh && n.mark == t.mark && n.next.len == t.next.len
+           && memcmp(n.next.b, t.next.b, n.next.len) == 0,
+       "to the same");
+    is_int(exi_tidy_decode(&n, b, 16), EXI_OK, "no pass under way");
+    is_int(n.next.len, 0, "no key");
+    is_int(exi_tidy_decode(&n, b, 15), EXI_EFORMAT, "short P row");
+    is_int(exi_tidy_decode(&n, b, sizeof(b)), EXI_EFORMAT, "long P row");
+    b[9] = 0x13;
+    is_int(exi_tidy_decode(&n, b, len), EXI_EFORMAT, "mark above fresh");
+}
+
+static void
 meta(void)
 {
     struct exi_meta m = { EXI_FORMAT_VERSION, 840000, { { 1, 2, 3 } },
@@ -378,6 +401,7 @@ main(void)
     subtest("bucket bits", bucket_bits);
     subtest("U keys", utxo_keys);
     subtest("M row", meta);
+    subtest("P row", tidy);
     subtest("H values", hist);
     subtest("lists of transaction numbers", txnum_lists);
     subtest("T values", txids);

@@ -6,6 +6,7 @@
 #include "../lib/tap.h"
 
 #include "../lib/settlecheck.h"
+#include "lib/exi_past.h"
 
 static const char *dir;
 static char why[512];
@@ -58,9 +59,42 @@ published_right(struct settle *s, const struct cm *m, const char *data)
     return height == settle_meta(s)->height && g.height == height;
 }
 
-/* Each output's settle_prevout; each txid's settle_txnum. */
+static int
+past_prevout(struct settle *s, struct exi_past *past, const struct exi_txid *id,
+             uint32_t index, struct exi_skey *k, int64_t *value)
+{
+    struct exi_skey other;
+    int64_t v = -1;
+    int rc = settle_prevout(s, id, index, k, value);
+    int got = exi_past_prevout(past, id, index, &other, &v);
+
+    if (got != rc
+        || (rc == EXI_OK
+            && (v != *value || memcmp(&other, k, sizeof(other)) != 0))) {
+        diag("exi_past_prevout: %d, not %d", got, rc);
+        return EXI_EAPI;
+    }
+    return rc;
+}
+
+/* What is published, opened as the live layer does. */
+static struct exi_past *
+open_past(struct settle *s, const char *data)
+{
+    struct exi_past *past = NULL;
+    struct exi_live_gen g;
+
+    if (settle_publish(s, &g) != EXI_OK
+        || exi_past_open(&past, data, &g, NULL, NULL) != EXI_OK) {
+        return NULL;
+    }
+    return past;
+}
+
+/* Each output's settle_prevout, and the same of the generation; each txid's
+ * settle_txnum. */
 static bool
-lookups_right(struct settle *s, const struct cm *m)
+lookups_right(struct settle *s, struct exi_past *past, const struct cm *m)
 {
     size_t ntxs = settle_meta(s)->tx_count;
 
@@ -69,8 +103,8 @@ lookups_right(struct settle *s, const struct cm *m)
         const struct cm_tx *t = &m->txs[o->tx];
         struct exi_skey k, want;
         int64_t value = -1;
-        int rc = settle_prevout(s, &t->txid, (uint32_t) (i - t->first_out), &k,
-                                &value);
+        int rc = past_prevout(s, past, &t->txid, (uint32_t) (i - t->first_out),
+                              &k, &value);
         bool unspent = o->tx < ntxs && o->script >= 0
                        && (o->spent == 0 || o->spent - 1 >= ntxs);
 
@@ -104,6 +138,7 @@ random_chain(bool spender)
 {
     struct cm m = { .scripts = 60, .txs_max = 25 };
     const char *data = fresh();
+    struct exi_past *past;
     uint32_t next = 0;
     struct settle *s;
 
@@ -127,7 +162,10 @@ random_chain(bool spender)
         }
     }
     each_done("batches");
-    ok(lookups_right(s, &m), "every look-up");
+    past = open_past(s, data);
+    ok(past != NULL, "the generation, opened");
+    ok(past != NULL && lookups_right(s, past, &m), "every look-up");
+    exi_past_close(past);
     settle_close(s);
     cm_free(&m);
 }

@@ -36,6 +36,8 @@ open_in(const char *data)
     struct settle_opts o = sc_opts(&m, data);
     struct settle *s = NULL;
 
+    o.tidy_after = 1;
+
     why[0] = '\0';
     return settle_open(&s, &o, why, sizeof(why)) == EXI_OK ? s : NULL;
 }
@@ -131,6 +133,7 @@ work(const char *data, uint32_t last)
 {
     struct settle *s = open_in(data);
     struct exi_live_gen g;
+    bool more;
     int rc = s == NULL ? EXI_EIO : EXI_OK;
 
     while (rc == EXI_OK) {
@@ -140,6 +143,10 @@ work(const char *data, uint32_t last)
         if (settle_any(s)) {
             rc = settle_publish(s, &g);
             settle_prune(s, &g, 1);
+        }
+        /* A few buckets at a time, so that a pass takes several batches. */
+        if (rc == EXI_OK) {
+            rc = settle_tidy(s, 3000, &more);
         }
         if (rc != EXI_OK || next > last) {
             break;
@@ -383,6 +390,7 @@ space_at(long at)
     const char *data = fresh();
     struct settle *s = open_in(data);
     struct exi_live_gen g;
+    bool more;
     uint32_t h = 0;
     int rc = EXI_OK;
 
@@ -392,6 +400,9 @@ space_at(long at)
         if (rc == EXI_OK) {
             h += BATCH;
             rc = settle_publish(s, &g);
+        }
+        if (rc == EXI_OK) {
+            rc = settle_tidy(s, 3000, &more);
         }
     }
     each(rc == EXI_OK || rc == EXI_ESPACE || rc == EXI_EIO, "error %d", rc);

@@ -58,6 +58,7 @@ test_defaults(void)
     is_str(conf.blocks_dir, NULL, "blocks_dir");
     is_str(conf.log_level, "info", "log_level");
     is_str(conf.socket_mode, "0660", "socket_mode");
+    is_str(conf.passthrough, "read", "passthrough");
     is_int(conf.live_window, 100, "live_window");
     is_int(conf.settle_batch, 10, "settle_batch");
     is_int(conf.memory_mb, 2048, "memory_mb");
@@ -198,7 +199,7 @@ test_bad_files(void)
     write_file(file, "nothing = 5\n");
     refused("-c @", "@:1: there is no setting \"nothing\" (--help lists all)");
     write_file(file, "#\n#\nmemory_mb = 1\n");
-    refused("-c @", "@:3: memory_mb must be between 256 and 1048576, not 1");
+    refused("-c @", "@:3: memory_mb must be between 128 and 1048576, not 1");
     write_file(file, "data_dir =  \n");
     refused("-c @", "@:1: data_dir has no value");
     memset(line, 'x', sizeof(line) - 1);

@@ -4,6 +4,7 @@
  */
 #include "coins.h"
 
+#include "exi_address.h"
 #include "exi_hex.h"
 #include "exi_sha256.h"
 #include "tap.h"
@@ -24,27 +25,27 @@ static const struct {
     const char *chain;
     const char *header;
     unsigned port;
-    unsigned p2pkh, p2sh;
+    unsigned p2pkh, p2sh, p2sh2;
     const char *hrp;
     const char *magic;
 } want[] = {
     { "mainnet", "main", HEAD BITCOIN_ROOT "29ab5f49ffff001d1dac2b7c", 8332, 0,
-      5, "bc", "f9beb4d9" },
+      5, 5, "bc", "f9beb4d9" },
     { "testnet", "test", HEAD BITCOIN_ROOT "dae5494dffff001d1aa4ae18", 18332,
-      111, 196, "tb", "0b110907" },
+      111, 196, 196, "tb", "0b110907" },
     { "testnet4", "testnet4", HEAD TESTNET4_ROOT "046f3566ffff001dbb0c7817",
-      48332, 111, 196, "tb", "1c163f28" },
+      48332, 111, 196, 196, "tb", "1c163f28" },
     { "signet", "signet", HEAD BITCOIN_ROOT "008f4d5fae77031e8ad22203", 38332,
-      111, 196, "tb", "0a03cf40" },
+      111, 196, 196, "tb", "0a03cf40" },
     { "regtest", "regtest", HEAD BITCOIN_ROOT "dae5494dffff7f2002000000", 18443,
-      111, 196, "bcrt", "fabfb5da" },
+      111, 196, 196, "bcrt", "fabfb5da" },
     { "litecoin", "main", HEAD LITECOIN_ROOT "b9aa8e4ef0ff0f1ecd513f7c", 9332,
-      48, 50, "ltc", "fbc0b6db" },
+      48, 50, 5, "ltc", "fbc0b6db" },
     { "litecoin-testnet", "test", HEAD LITECOIN_ROOT "f60ba158f0ff0f1ee1790400",
-      19332, 111, 58, "tltc", "fdd2c8f1" },
+      19332, 111, 58, 196, "tltc", "fdd2c8f1" },
     { "litecoin-regtest", "regtest",
-      HEAD LITECOIN_ROOT "dae5494dffff7f2000000000", 19443, 111, 58, "rltc",
-      "fabfb5da" },
+      HEAD LITECOIN_ROOT "dae5494dffff7f2000000000", 19443, 111, 58, 196,
+      "rltc", "fabfb5da" },
 };
 
 #define NWANT (sizeof(want) / sizeof(want[0]))
@@ -63,6 +64,20 @@ test_genesis(size_t i, const struct coin *c)
     is_str(c->genesis, hex, "genesis hash of %s", c->network);
 }
 
+/* The library has the coin's addresses. */
+static void
+test_addresses(size_t i, const struct coin *c)
+{
+    const struct exi_address_kinds *k = exi_address_kinds(c->network);
+
+    if (ok(k != NULL, "addresses of %s are known", c->network)) {
+        is_str(k->hrp, want[i].hrp, "hrp");
+        is_int(k->p2pkh, want[i].p2pkh, "p2pkh");
+        is_int(k->p2sh, want[i].p2sh, "p2sh");
+        is_int(k->p2sh2, want[i].p2sh2, "older p2sh");
+    }
+}
+
 static void
 test_row(size_t i, const struct coin *c)
 {
@@ -74,16 +89,14 @@ test_row(size_t i, const struct coin *c)
     exi_hex(hex, magic, 4);
     is_str(c->network, want[i].network, "row %zu", i);
     is_str(c->chain, want[i].chain, "chain");
-    is_str(c->hrp, want[i].hrp, "hrp");
     is_str(hex, want[i].magic, "magic as it stands in block files");
     is_int(c->rpc_port, want[i].port, "port");
-    is_int(c->p2pkh, want[i].p2pkh, "p2pkh");
-    is_int(c->p2sh, want[i].p2sh, "p2sh");
     ok(c->tcp_port > 0 && c->ssl_port > 0, "Electrum ports");
     is_int(c->allow_custom_genesis, strcmp(c->network, "signet") == 0,
            "custom genesis");
     ok(coin_find(c->network) == c, "found by name");
     test_genesis(i, c);
+    test_addresses(i, c);
 }
 
 int

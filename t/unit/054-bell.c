@@ -2,7 +2,7 @@
  * bell.h: the socket protocol of docs/index-format.md section 7, with workers
  * played here and a scripted node behind.
  */
-#include "bell.h"
+#include "bell_int.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -124,6 +124,7 @@ static const struct {
     { "getrawtransaction [\"" OTHER "\",true]", 0, "{\"txid\":\"x\"}" },
     { "getrawtransaction", -5, "No such transaction" },
     { "getblockhash [0]", 0, "\"" BLOCK "\"" },
+    { "getblockcount [1", -1, "too many" },
     { "getblock [\"" BLOCK "\",0]", 0,
       "\"" GENESIS_HEADER "01" GENESIS_TX "\"" },
     { "getblock", -1, "Block not available (pruned data)" },
@@ -363,7 +364,8 @@ start(struct fake *f, unsigned threads, long call_timeout_ms)
                            .mode = 0600,
                            .rpc = &r,
                            .threads = threads,
-                           .call_timeout_ms = call_timeout_ms };
+                           .call_timeout_ms = call_timeout_ms,
+                           .passthrough = "getblockcount, getmempoolinfo" };
     struct bell *b = NULL;
 
     snprintf(url, sizeof(url), "http://127.0.0.1:%u", f->port);
@@ -631,6 +633,56 @@ test_bad_calls(void)
     fake_stop(f);
 }
 
+/* The methods of the setting and no others. */
+static void
+test_passthrough(void)
+{
+    struct fake *f = fake_start(node_answer, NULL);
+    struct bell *b = start(f, 0, 0);
+    int fd = worker();
+    const char *no = "{\"code\":1,\"message\":\"the indexer does not pass "
+                     "this method on\"}";
+
+    is_call(fd, "passthrough", "[\"getmempoolinfo\",null]", 0,
+            "{\"mempoolminfee\":0.00001,\"total_fee\":0.0}");
+    is_call(fd, "passthrough", "[\"getmempoolinfo\"]", 0,
+            "{\"mempoolminfee\":0.00001,\"total_fee\":0.0}");
+    is_call(fd, "passthrough", "[\"getblockcount\",[1,{\"a\":[]}]]", 1,
+            "{\"code\":2,\"message\":\"too many\"}");
+    ok(node_saw("getblockcount [1,{\"a\":[]}]"), "with its parameters");
+    is_int(node_count("\n"), 3, "three were asked");
+    is_call(fd, "passthrough", "[\"getblock\",[]]", 1, no);
+    is_call(fd, "passthrough", "[\"get\",[]]", 1, no);
+    is_call(fd, "passthrough", "[\"\",[]]", 1, no);
+    is_call(fd, "passthrough", "[\"stop\",[]]", 1, no);
+    is_call(fd, "passthrough", "[\"getblockcount\",5]", 1,
+            "{\"code\":-32602,\"message\":\"wrong parameters\"}");
+    is_call(fd, "passthrough", "[5]", 1,
+            "{\"code\":-32602,\"message\":\"wrong parameters\"}");
+    is_int(node_count("\n"), 3, "the node was not asked");
+    close(fd);
+    bell_stop(b);
+    fake_stop(f);
+}
+
+static void
+test_pass_list(void)
+{
+    ok(bell_pass_allowed("read", "getblock"), "read: getblock");
+    ok(!bell_pass_allowed("read", "dumpprivkey"), "read: no keys");
+    ok(!bell_pass_allowed("read", "sendtoaddress"), "read: no sending");
+    ok(!bell_pass_allowed("read", "all"), "read: no other word");
+    ok(bell_pass_allowed("all", "sendtoaddress"), "all: anything");
+    ok(!bell_pass_allowed("all", "stop"), "all: but not stop");
+    ok(!bell_pass_allowed("none", "getblock"), "none: nothing");
+    ok(!bell_pass_allowed("", "getblock"), "empty: nothing");
+    ok(!bell_pass_allowed(NULL, "getblock"), "not given: nothing");
+    ok(bell_pass_allowed("a,stop, b", "b"), "a list: the last");
+    ok(bell_pass_allowed("a,stop, b", "a"), "a list: the first");
+    ok(!bell_pass_allowed("a,stop, b", "stop"), "a list: never stop");
+    ok(!bell_pass_allowed("ab", "a"), "a list: whole words");
+}
+
 static void
 test_node_away(void)
 {
@@ -644,8 +696,8 @@ test_node_away(void)
             "Loading\"}");
     node_set(0, 401, false);
     is_call(fd, "mempoolinfo", "[]", 1,
-            "{\"code\":2,\"message\":\"the node refuses the indexer's "
-            "password\"}");
+            "{\"code\":2,\"message\":\"the indexer has no access to the "
+            "node\"}");
     node_set(0, 200, false);
     is_call(fd, "mempoolinfo", "[]", 1,
             "{\"code\":2,\"message\":\"the node's answer makes no sense\"}");
@@ -863,6 +915,8 @@ main(void)
     subtest("rawtx", test_rawtx);
     subtest("fees", test_fees);
     subtest("bad calls", test_bad_calls);
+    subtest("passthrough", test_passthrough);
+    subtest("what passthrough allows", test_pass_list);
     subtest("node away", test_node_away);
     subtest("deadline", test_deadline);
     subtest("busy", test_busy);

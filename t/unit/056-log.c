@@ -176,6 +176,10 @@ test_progress_lines(void)
     is_str(written(), "", "the end says nothing");
     log_progress("next", 9, 4, "x");
     matches(written(), TIME_RE "info progress: next 100.0 %, x\n");
+    log_progress("other", 1, 2, "y");
+    matches(written(), TIME_RE "info progress: other 50.0 %, y\n");
+    log_progress("other", 2, 2, "y");
+    is_str(written(), "", "not again at once");
     log_progress_end();
     restore();
 }

@@ -52,6 +52,47 @@ check(const ngx_electrumx_param_t *param, const char *s, bool extra)
     return why;
 }
 
+static const char *
+checked(const ngx_electrumx_param_t *param, const char *s, ngx_uint_t flags)
+{
+    why[0] = '\0';
+    (void) !ngx_electrumx_args(param, json(s), flags, args, why, sizeof(why));
+    return why;
+}
+
+/* What ElectrumX requires and what it does not know. */
+static void
+test_strict(void)
+{
+    static const ngx_electrumx_param_t p[] = {
+        { "r", NGX_ELECTRUMX_ARG_UINT, NGX_ELECTRUMX_REQUIRED, 0, NULL },
+        { "l", NGX_ELECTRUMX_ARG_UINT, NGX_ELECTRUMX_LENIENT, 0, NULL },
+        { "a", NGX_ELECTRUMX_ARG_UINT, NGX_ELECTRUMX_ADDED, 5, NULL },
+        { NULL, NGX_ELECTRUMX_ARG_ANY, NGX_ELECTRUMX_REQUIRED, 0, NULL },
+    };
+    ngx_uint_t strict = NGX_ELECTRUMX_ARGS_STRICT;
+    ngx_uint_t both = NGX_ELECTRUMX_ARGS_STRICT | NGX_ELECTRUMX_ARGS_EXTRA;
+
+    is_str(checked(p, "[1]", 0), "", "one is enough");
+    is_int(args[2].num, 5, "default of the added one");
+    is_str(checked(p, "[1,2,3]", 0), "", "all of them");
+    is_str(checked(p, "{\"r\":1,\"a\":7}", 0), "", "by name");
+    is_int(args[2].num, 7, "value of the added one");
+    is_str(checked(p, "[1]", strict), "l: missing argument", "strict: one");
+    is_str(checked(p, "[1,null]", strict), "l: a non-negative integer expected",
+           "strict: null is no number");
+    is_str(checked(p, "[1,2]", strict), "", "strict: two");
+    is_int(args[2].num, 5, "strict: default of the added one");
+    is_str(checked(p, "[1,2,3]", strict),
+           "too many arguments: 3 given, at most 2 taken", "strict: three");
+    is_str(checked(p, "{\"r\":1,\"l\":2,\"a\":3}", strict),
+           "unknown argument: a", "strict: by name");
+    is_str(checked(p, "[1,2,3]", both), "", "strict: superfluous ones pass");
+    is_int(args[2].num, 5, "but do not count");
+    is_str(checked(p, "{\"r\":1,\"l\":2,\"a\":3}", both), "", "by name, too");
+    is_int(args[2].num, 5, "but do not count");
+}
+
 static void
 test_lists(void)
 {
@@ -301,5 +342,6 @@ main(void)
     subtest("version numbers", test_version_numbers);
     subtest("negotiation", test_negotiation);
     subtest("version text", test_version_text);
+    subtest("strict", test_strict);
     return done_testing();
 }

@@ -216,26 +216,23 @@ test_errors(void)
     errs("a node that is busy for ever", busy, EXI_ENET, 0);
 }
 
-static atomic_bool down;
+static atomic_bool down, rest_off;
 
 static bool
 maybe_down(struct fake *f, int fd, int n, bool rest, bool *keep)
 {
-    (void) f;
-    (void) fd;
-    (void) rest;
     if (n == 150 && count(&seen_n[n]) == 1) {
         atomic_store(&down, true);
     }
     if (atomic_load(&down)) {
         return *keep = false, true;
     }
-    return false;
+    return atomic_load(&rest_off) && no_rest(f, fd, n, rest, keep);
 }
 
-/* The node goes away at block 150 and comes back. */
+/* The node goes away at block 150 and comes back, perhaps without REST. */
 static void
-test_restart(void)
+restart(bool with_rest)
 {
     struct source_opts o;
     struct source *s;
@@ -250,12 +247,25 @@ test_restart(void)
     ok(n <= 150 && n > 130, "after %zu blocks", n);
     is_int(drain(s, &n), EXI_ENET, "still gone");
     is_int(n, before, "no block more");
+    seen_reset(&seen_rpc);
+    atomic_store(&rest_off, !with_rest);
     atomic_store(&down, false);
     is_int(drain(s, &n), 0, "it is back");
     is_int(n, BLOCKS, "all blocks, none twice");
     each_done("each right");
+    ok(with_rest ? count(&seen_rpc) == 0
+                 : count(&seen_rpc) + 20 >= BLOCKS - before,
+       "by JSON-RPC: %u", count(&seen_rpc));
     source_stop(s);
     node_down();
+    atomic_store(&rest_off, false);
+}
+
+static void
+test_restart(void)
+{
+    restart(true);
+    restart(false);
 }
 
 /* ---- threads ---- */

@@ -5,7 +5,7 @@ package ElectrumX::Client;
 #
 #   my $c = ElectrumX::Client->connect(transport => 'tcp', port => 50001,
 #       host => '127.0.0.1', timeout => 10, path => '/', origin => ...,
-#       protocol => ..., proxy_header => "PROXY TCP4 ...\r\n", sndbuf/rcvbuf);
+#       from => '127.0.0.2', protocol => ..., proxy_header => "PROXY TCP4 ...\r\n", sndbuf/rcvbuf);
 #   $c->version('1.6');                   # server.version, returns result
 #   my $result = $c->call($method, @params);      # dies with an error hash
 #   my $answer = $c->request($method, @params);   # { id, result | error }
@@ -59,7 +59,8 @@ sub _open {
     my ($self) = @_;
     my $s = IO::Socket::INET->new(PeerAddr => $self->{host},
         PeerPort => $self->{port}, Proto => 'tcp',
-        Timeout => $self->{timeout})
+        Timeout => $self->{timeout},
+        $self->{from} ? (LocalAddr => $self->{from}) : ())
         or die "connect $self->{transport} $self->{port}: $!\n";
     setsockopt $s, IPPROTO_TCP, TCP_NODELAY, 1;
     setsockopt $s, SOL_SOCKET, SO_RCVBUF, $self->{rcvbuf}

@@ -12,6 +12,7 @@ package ElectrumX::Proc;
 #       death => 'TERM',                  # parent death signal, default KILL
 #       user => 'nobody',                 # drop root first (setpriv)
 #       fsize => 1_000_000,               # RLIMIT_FSIZE in bytes
+#       data => 100_000_000,              # RLIMIT_DATA, 1 MB stacks
 #       input => '',                      # stdin is /dev/null otherwise
 #   );
 #   $p->pid; $p->running; $p->signal('HUP');
@@ -68,6 +69,8 @@ sub _wrapper {
     my ($self) = @_;
     my @w;
     push @w, 'prlimit', "--fsize=$self->{fsize}", '--' if $self->{fsize};
+    push @w, 'prlimit', "--data=$self->{data}", '--stack=1048576', '--'
+        if $self->{data};
     push @w, 'setpriv', '--pdeathsig', $self->{death} || 'KILL';
     if (defined $self->{user}) {
         push @w, "--reuid=$self->{user}", "--clear-groups";

@@ -9,6 +9,10 @@ package ElectrumX::Scenario;
 #   $s->grow($n, max => 8); # $n blocks of 0 ... max random transactions
 #   $s->heavy($n);          # $n transactions of one script, in two blocks
 #   $s->fill_mempool($n);   # random transactions, chains of unconfirmed ones
+#   $s->every_kind;         # a block with outputs of every kind of script
+#   $s->replace($n);        # pays more for $n transactions of the mempool
+#   $s->packages($n);       # $n pairs, submitted as packages
+#                           # (the last two return how many succeeded)
 #   $s->serve(indexer => {...}, nginx => {...});   # start both, wait for ready
 #   my $p = $s->settled($client, $extra);  # the picture, once it is served
 
@@ -94,6 +98,67 @@ sub fill_mempool {
         script => $coins->script('p2wpkh', 0));
     $self->rescan;
     return $sent;
+}
+
+sub every_kind {
+    my ($self) = @_;
+    my ($coins, $node) = @$self{qw(coins node)};
+    $self->rescan;
+    my @kinds = ($coins->kinds, @ElectrumX::Coins::UNSPENDABLE);
+    my $coin = $coins->take(kind => 'true', min => 2000 * @kinds)
+        or die 'no coin';
+    my $rest = $coin->{value} - 1000 * @kinds - 100_000;
+    my $tx = $coins->make([$coin], [(map { [$coins->script($_), 1000] }
+        @kinds), [$coins->script('true'), $rest]]);
+    $node->generate_block([$tx->{hex}]);
+    $self->rescan;
+    return @kinds;
+}
+
+# Those that nothing in the mempool spends, with all inputs confirmed.
+sub replace {
+    my ($self, $n) = @_;
+    my ($coins, $node) = @$self{qw(coins node)};
+    my $p = $self->rescan;
+    my ($done, %parent) = (0);
+    for my $e (values %{ $p->{pool} }) {
+        $parent{ $_->{txid} } = 1 for @{ $e->{tx}{vin} };
+    }
+    for my $txid (sort keys %{ $p->{pool} }) {
+        last if $done == $n;
+        my $e = $p->{pool}{$txid};
+        next if $parent{$txid} || $e->{height};
+        my @in = map { my $c = $p->{out}{"$_->{txid}:$_->{vout}"};
+            +{ %$c, %{ $coins->{kind}{ $c->{script} } || {} } }
+        } @{ $e->{tx}{vin} };
+        my $sum = -$e->{fee} - 20_000;
+        $sum += $_->{value} for @in;
+        next if $sum < 10_000 || grep { !$_->{kind} } @in;
+        my $tx = $coins->make(\@in, [[$coins->script('drop'), $sum]]);
+        my ($ok) = $node->try('sendrawtransaction', $tx->{hex}, 0, '21000000');
+        $done++ if $ok;
+    }
+    return $done;
+}
+
+# The first of each pair pays next to nothing.
+sub packages {
+    my ($self, $n) = @_;
+    my ($coins, $node) = @$self{qw(coins node)};
+    $self->rescan;
+    my $done = 0;
+    for (1 .. $n) {
+        my $coin = $coins->take(confirmed => 1, standard => 1, no_pool => 1,
+            min => 100_000) or last;
+        my $parent = $coins->make([$coin],
+            [[$coins->script('drop'), $coin->{value} - 200]]);
+        my $child = $coins->make($parent->{coins},
+            [[$coins->script('wshtrue'), $coin->{value} - 50_000]]);
+        my ($r) = $node->try('submitpackage', [$parent->{hex}, $child->{hex}]);
+        $done++ if $r && $r->{package_msg} eq 'success';
+    }
+    $self->rescan;
+    return $done;
 }
 
 sub serve {

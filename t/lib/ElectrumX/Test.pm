@@ -7,7 +7,8 @@ package ElectrumX::Test;
 #   use ElectrumX::Test;                 # also gives Test::More's functions
 #
 #   my $t = ElectrumX::Test->new(needs => [qw(nginx indexer bitcoind)]);
-#   $t->dir;                             # temporary directory
+#   $t->dir;                             # temporary directory, or the one of
+#                                        # new(dir => ...), which is kept
 #   $t->path('data');                    # a path inside
 #   $t->port('tcp');                     # free port, the same for each call
 #   $t->write_file('x.conf', $text); $t->read_file('x.conf');
@@ -25,7 +26,7 @@ package ElectrumX::Test;
 #   $t->done;                            # final checks and done_testing
 #
 # Environment: ELECTRUMX_BUILD build directory (default build; build/asan has
-# its own nginx), ELECTRUMX_NODES directory with bin/bitcoind and so on
+# its own nginx), ELECTRUMX_INDEXER another indexer, ELECTRUMX_NODES directory with bin/bitcoind and so on
 # (default $ELECTRUMX_BUILD/nodes or build/nodes), ELECTRUMX_KEEP=1 keeps the
 # temporary directory, EXPECT_FEATURES pins what a run must have.
 
@@ -70,8 +71,9 @@ sub new {
     }, $class;
     need($_) for @{ $o{needs} || [] };
     $self->{tmp} = File::Temp->newdir(
-        't-XXXXXXXX', DIR => _tmp_root(), CLEANUP => !$ENV{ELECTRUMX_KEEP});
-    $self->{dir} = $self->{tmp}->dirname;
+        't-XXXXXXXX', DIR => _tmp_root(), CLEANUP => !$ENV{ELECTRUMX_KEEP})
+        if !$o{dir};
+    $self->{dir} = $o{dir} || $self->{tmp}->dirname;
     chmod 0755, $self->{dir};
     diag("kept: $self->{dir}") if $ENV{ELECTRUMX_KEEP};
     return $self;
@@ -105,8 +107,10 @@ my %FIND = (
     litecoind => sub { _program(nodes_dir() . '/bin/litecoind') },
     electrum  => sub { _program(nodes_dir() . '/bin/electrum') },
     chromium  => sub { _in_path('chromium') },
+    npm       => sub { _in_path('node') && -e npm_dir() . '/complete' },
     openssl   => sub { _in_path('openssl') },
     tls       => sub { eval { require IO::Socket::SSL } },
+    bench     => sub { _program(build_dir() . '/bench/chaingen') },
     root      => sub { $> == 0 },
 );
 
@@ -142,6 +146,9 @@ sub nodes_dir {
     my $own = build_dir() . '/nodes';
     return -d $own ? $own : "$ROOT/build/nodes";
 }
+
+# Electrum clients of others and what they need, see indexer/tools/npm.sh.
+sub npm_dir { return "$ROOT/build/npm" }
 
 sub program { my ($self, $name) = @_; return nodes_dir() . "/bin/$name" }
 
@@ -248,14 +255,16 @@ sub logs {
 # default indexer).
 sub start_indexer {
     my ($self, %o) = @_;
-    my %start = map { $_ => delete $o{"_$_"} } qw(user fsize env name program);
+    my %start = map { $_ => delete $o{"_$_"} } qw(user fsize data env name program);
     my $name = $start{name} // 'indexer';
     my $conf = $self->indexer_conf($name, %o);
     $start{env} = { $self->san_env, %{ $start{env} || {} } };
     return $self->start($name, death => 'KILL',
-        (map { $_ => $start{$_} } grep { defined $start{$_} } qw(user fsize)),
+        (map { $_ => $start{$_} } grep { defined $start{$_} }
+            qw(user fsize data)),
         env => $start{env},
-        cmd => [$start{program} || "$self->{build}/electrumx-indexer",
+        cmd => [$start{program} || $ENV{ELECTRUMX_INDEXER}
+            || "$self->{build}/electrumx-indexer",
             '-c', $conf]);
 }
 
@@ -494,7 +503,10 @@ sub san_env {
     my $asan = $ENV{ASAN_OPTIONS}
         // 'detect_leaks=0:abort_on_error=0:exitcode=99';
     my $ubsan = $ENV{UBSAN_OPTIONS} // 'print_stacktrace=1';
-    return (ASAN_OPTIONS => $asan, UBSAN_OPTIONS => $ubsan);
+    my $tsan = $ENV{TSAN_OPTIONS}
+        // "suppressions=$ROOT/t/data/tsan.supp:exitcode=0";
+    return (ASAN_OPTIONS => $asan, UBSAN_OPTIONS => $ubsan,
+        TSAN_OPTIONS => $tsan);
 }
 
 # An [alert] or [emerg] line that this test provokes on purpose.
@@ -535,7 +547,7 @@ sub _check_logs {
         open my $fh, '<', $log or next;
         while (my $line = <$fh>) {
             push @san, $line
-                if $line =~ /AddressSanitizer|LeakSanitizer|runtime error:/;
+                if $line =~ /AddressSanitizer|ThreadSanitizer|LeakSanitizer|runtime error:/;
             next if $log !~ /nginx/ || $line !~ /\[(?:alert|emerg)\]/;
             push @alerts, $line
                 if !grep { $line =~ $_ } @{ $self->{alerts} };
