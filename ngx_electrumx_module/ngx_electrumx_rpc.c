@@ -51,7 +51,6 @@ static ngx_int_t ngx_electrumx_rpc_envelope(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t **params);
 static ngx_int_t ngx_electrumx_rpc_dialect(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v);
-static void ngx_electrumx_rpc_tail(ngx_electrumx_req_t *r);
 static void ngx_electrumx_rpc_error(ngx_electrumx_req_t *r);
 static void ngx_electrumx_rpc_undo(ngx_electrumx_req_t *r, size_t start);
 static ngx_int_t ngx_electrumx_fail_state(ngx_electrumx_req_t *r);
@@ -210,6 +209,7 @@ ngx_electrumx_rpc_oversized(ngx_electrumx_session_t *s)
 void
 ngx_electrumx_rpc_closed(ngx_electrumx_session_t *s)
 {
+    ngx_electrumx_tasks_closed(s);
     ngx_electrumx_subs_closed(s);
     ngx_electrumx_calls_closed(s);
 }
@@ -318,6 +318,7 @@ ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s, ngx_electrumx_json_t *v)
     batch->pending = 1;
     batch->answers = 0;
     batch->close = 0;
+    batch->work = 0;
 
     exi_jw_char(&batch->out->jw, '[');
 
@@ -565,7 +566,7 @@ ngx_electrumx_answer(ngx_electrumx_req_t *r, size_t start, ngx_int_t rc)
         ngx_electrumx_rpc_undo(r, start);
 
     } else if (rc == NGX_OK) {
-        ngx_electrumx_rpc_tail(r);
+        ngx_electrumx_answer_end(r);
 
         if (r->out->jw.err != EXI_OK) {
             rc = ngx_electrumx_failf(r, NGX_ELECTRUMX_INVALID_REQUEST,
@@ -610,8 +611,8 @@ ngx_electrumx_answer(ngx_electrumx_req_t *r, size_t start, ngx_int_t rc)
 }
 
 
-static void
-ngx_electrumx_rpc_tail(ngx_electrumx_req_t *r)
+void
+ngx_electrumx_answer_end(ngx_electrumx_req_t *r)
 {
     struct exi_jw  *jw;
 

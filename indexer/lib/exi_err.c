@@ -41,6 +41,8 @@ exi_strerror(int err)
         return "node is still starting";
     case EXI_ENODE:
         return "node answered with an error";
+    case EXI_EHEAVY:
+        return "too much work at once";
     }
     return "unknown error";
 }

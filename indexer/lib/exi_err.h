@@ -27,7 +27,8 @@ enum exi_err {
     EXI_ENET = -12,     /* the node does not answer */
     EXI_EAUTH = -13,    /* the node refuses our password */
     EXI_EWARMUP = -14,  /* the node is still starting */
-    EXI_ENODE = -15     /* the node answered with an error */
+    EXI_ENODE = -15,    /* the node answered with an error */
+    EXI_EHEAVY = -20    /* more work than the caller wants done at once */
 };
 
 /*

@@ -134,6 +134,8 @@ bool exi_store_fits(const struct exi_live_state *st, const struct exi_gen *g);
  */
 int exi_store_gen(struct exi_store *s, const struct exi_live_state *st,
                   struct exi_gen **out) EXI_MUST_CHECK;
+/* One more reference to a generation that is held; returns it. */
+struct exi_gen *exi_store_ref_gen(struct exi_store *s, struct exi_gen *g);
 void exi_store_unref_gen(struct exi_store *s, struct exi_gen *g);
 void exi_store_unref_env(struct exi_store *s, struct exi_env *e);
 
@@ -193,6 +195,11 @@ int exi_view_live_block(struct exi_view *v, uint32_t height,
 /* Height of a settled transaction, which is at least `from`. */
 int exi_view_height(const struct exi_view *v, uint64_t txnum, uint32_t from,
                     uint32_t *height) EXI_MUST_CHECK;
+/* The same for a generation; fast when it is not far from `from`. */
+int exi_gen_height(const struct exi_gen *g, uint64_t txnum, uint32_t from,
+                   uint32_t *height) EXI_MUST_CHECK;
+/* Transactions in blocks below a height; all above the generation's. */
+uint64_t exi_gen_first(const struct exi_gen *g, uint64_t height);
 /* Transactions in blocks 0 ... height - 1 of the settled chain. */
 int exi_view_first(const struct exi_view *v, uint32_t height,
                    uint64_t *txnum) EXI_MUST_CHECK;
@@ -216,5 +223,41 @@ struct exi_items {
 int exi_view_items(struct exi_view *v, struct exi_items *t,
                    const struct exi_arena *a,
                    const struct exi_skey *s) EXI_MUST_CHECK;
+/* The same above another height than the generation's (live_floor - 1 or
+ * more). */
+int exi_view_items_above(struct exi_view *v, struct exi_items *t,
+                         const struct exi_arena *a, const struct exi_skey *s,
+                         uint32_t height) EXI_MUST_CHECK;
+/* The item as an entry of a history. */
+void exi_item_hist(struct exi_hist *h, const struct exi_item *it);
+
+/*
+ * exi_read_unspent.c
+ */
+
+/* An output that a live transaction spends. */
+struct exi_spent {
+    struct exi_txid txid;
+    uint32_t index;
+};
+
+/* What the live layer changes of a script's unspent outputs: settled ones that
+ * are spent (ascending), live ones that are not (in protocol order); good as
+ * long as the arena. */
+struct exi_live_unspent {
+    struct exi_spent *spent;
+    size_t nspent;
+    struct exi_utxo *u;
+    size_t n;
+};
+int exi_view_live_unspent(struct exi_view *v, const struct exi_arena *a,
+                          const struct exi_skey *s,
+                          struct exi_live_unspent *out) EXI_MUST_CHECK;
+bool exi_spent_find(const struct exi_spent *spent, size_t n,
+                    const uint8_t *txid, uint32_t index);
+/* A `U` row's parts.  EXI_EFORMAT. */
+int exi_utxo_parse(const uint8_t *key, size_t keylen, const uint8_t *val,
+                   size_t vallen, uint64_t *txnum, uint32_t *index,
+                   int64_t *value_sat) EXI_MUST_CHECK;
 
 #endif /* EXI_STORE_H */

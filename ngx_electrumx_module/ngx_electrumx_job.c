@@ -1,0 +1,225 @@
+/*
+ * Jobs: the midstate of a long history, the sum of many outputs.  A job belongs
+ * to nobody: each one who waits for it does a slice of it when it is his turn,
+ * so a script is computed once in a worker however many ask, the work goes on
+ * when one of them leaves, and more of them get it sooner.
+ *
+ * A job reads the picture it began with and leaves what it found with the
+ * known things; whoever waited asks again and then finds it there, under a
+ * view of that moment.  So nothing can fall between a job's picture and the
+ * answer.
+ */
+
+#include "ngx_electrumx_heavy.h"
+
+
+struct ngx_electrumx_job_s {
+    ngx_queue_t                  queue;       /* in state->jobs */
+    ngx_electrumx_state_t       *state;
+    ngx_electrumx_index_t       *index;
+    ngx_electrumx_job_e          kind;
+    ngx_uint_t                   refs;
+    ngx_uint_t                   done;
+    ngx_uint_t                   counted;
+    int                          error;
+    struct exi_skey              key;
+    struct exi_cursor           *cursor;      /* STATUS */
+    struct exi_utxos            *utxos;       /* SUM */
+    struct exi_mid               mid;
+    struct exi_sum               sum;
+};
+
+
+static int ngx_electrumx_job_open(ngx_electrumx_job_t *job,
+    struct exi_view *view);
+static int ngx_electrumx_job_status(ngx_electrumx_job_t *job);
+static int ngx_electrumx_job_entry(void *ctx, const struct exi_hist *h);
+static int ngx_electrumx_job_sum(ngx_electrumx_job_t *job);
+
+
+int
+ngx_electrumx_job_get(ngx_electrumx_index_t *index, struct exi_view *view,
+    ngx_electrumx_job_e kind, const u_char *key, ngx_electrumx_job_t **result)
+{
+    int                     rc;
+    ngx_queue_t            *q;
+    ngx_electrumx_job_t    *job;
+    ngx_electrumx_state_t  *state;
+
+    state = ngx_electrumx_state(index);
+
+    for (q = ngx_queue_head(&state->jobs);
+         q != ngx_queue_sentinel(&state->jobs);
+         q = ngx_queue_next(q))
+    {
+        job = ngx_queue_data(q, ngx_electrumx_job_t, queue);
+
+        if (job->kind == kind
+            && ngx_memcmp(job->key.b, key, EXI_SKEY_LEN) == 0)
+        {
+            job->refs++;
+            *result = job;
+            return EXI_OK;
+        }
+    }
+
+    job = ngx_calloc(sizeof(ngx_electrumx_job_t), ngx_cycle->log);
+
+    if (job == NULL) {
+        return EXI_ENOMEM;
+    }
+
+    job->state = state;
+    job->index = index;
+    job->kind = kind;
+    job->refs = 1;
+    ngx_memcpy(job->key.b, key, EXI_SKEY_LEN);
+
+    rc = ngx_electrumx_job_open(job, view);
+
+    if (rc != EXI_OK) {
+        ngx_free(job);
+        return rc;
+    }
+
+    ngx_queue_insert_tail(&state->jobs, &job->queue);
+    *result = job;
+
+    return EXI_OK;
+}
+
+
+static int
+ngx_electrumx_job_open(ngx_electrumx_job_t *job, struct exi_view *view)
+{
+    int  rc;
+
+    if (job->kind == NGX_ELECTRUMX_JOB_SUM) {
+        return exi_utxos_new(view, &ngx_electrumx_arena, &job->key, 0,
+                             &job->utxos);
+    }
+
+    rc = exi_cursor_new(view, &ngx_electrumx_arena, &job->key,
+                        EXI_HIST_SETTLED, &job->cursor);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+
+    ngx_electrumx_known_mid(job->state->known, job->key.b, &job->mid);
+
+    if (job->mid.st.n
+        && exi_view_has(view, job->mid.height, &job->mid.block))
+    {
+        exi_cursor_skip(job->cursor, job->mid.st.n);
+
+    } else {
+        exi_status_init(&job->mid.st);
+    }
+
+    return EXI_OK;
+}
+
+
+void
+ngx_electrumx_job_unref(ngx_electrumx_job_t *job)
+{
+    if (--job->refs) {
+        return;
+    }
+
+    if (!job->done) {
+        ngx_queue_remove(&job->queue);
+    }
+
+    exi_cursor_free(job->cursor);
+    exi_utxos_free(job->utxos);
+    ngx_free(job);
+}
+
+
+ngx_int_t
+ngx_electrumx_job_step(ngx_electrumx_job_t *job, int *error)
+{
+    int  rc;
+
+    if (!job->done) {
+        rc = job->kind == NGX_ELECTRUMX_JOB_SUM ? ngx_electrumx_job_sum(job)
+                                                : ngx_electrumx_job_status(job);
+        if (rc == 1) {
+            return NGX_AGAIN;
+        }
+
+        /* its cursor has read all: the generation is let go */
+
+        exi_cursor_free(job->cursor);
+        exi_utxos_free(job->utxos);
+        job->cursor = NULL;
+        job->utxos = NULL;
+
+        job->done = 1;
+        job->error = rc;
+        ngx_queue_remove(&job->queue);
+    }
+
+    *error = job->error;
+
+    return NGX_OK;
+}
+
+
+/* A slice: 1: there is more; EXI_OK, or the error. */
+
+static int
+ngx_electrumx_job_status(ngx_electrumx_job_t *job)
+{
+    int       rc;
+    uint64_t  limit;
+
+    if (!job->counted) {
+
+        limit = ngx_electrumx_history_limit(job->index);
+        rc = exi_cursor_count(job->cursor, NGX_ELECTRUMX_SLICE, limit);
+
+        if (rc == EXI_OK) {
+            job->counted = 1;
+            return 1;
+        }
+
+        return rc;
+    }
+
+    rc = exi_cursor_next(job->cursor, NGX_ELECTRUMX_SLICE,
+                         ngx_electrumx_job_entry, &job->mid.st);
+
+    if (rc == EXI_OK) {
+        exi_cursor_block(job->cursor, &job->mid.height, &job->mid.block);
+        ngx_electrumx_known_set_mid(job->state->known, job->key.b, &job->mid);
+    }
+
+    return rc;
+}
+
+
+static int
+ngx_electrumx_job_entry(void *ctx, const struct exi_hist *h)
+{
+    exi_status_add(ctx, &h->txid, h->height);
+
+    return EXI_OK;
+}
+
+
+static int
+ngx_electrumx_job_sum(ngx_electrumx_job_t *job)
+{
+    int  rc;
+
+    rc = exi_utxos_sum(job->utxos, NGX_ELECTRUMX_SLICE, &job->sum);
+
+    if (rc == EXI_OK) {
+        ngx_electrumx_known_set_sum(job->state->known, job->key.b, &job->sum);
+    }
+
+    return rc;
+}

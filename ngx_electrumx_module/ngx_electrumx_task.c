@@ -1,0 +1,702 @@
+/*
+ * Requests that take longer than a turn.  A session's tasks are done one after
+ * the other, in the order in which they were asked; the session is a runner.
+ *
+ *     stream   a list too long to be written at once: counted (or measured)
+ *              first, so that an error is known before the first byte leaves;
+ *              then each slice writes entries while the client takes them.
+ *              A member of a batch is written to memory and joins the batch.
+ *     parked   waits for a job, then the request is run again
+ *
+ *     new --> count --> write <--> paused (the client reads slowly)
+ *     new --> step the job --> run again --> answered, or parked anew
+ *
+ * When the client is gone all of it is given back at once.
+ */
+
+#include "ngx_electrumx_heavy.h"
+
+
+typedef struct {
+    ngx_electrumx_runner_t       runner;      /* first */
+    ngx_queue_t                  tasks;
+    ngx_uint_t                   n;
+    size_t                       held;        /* bytes of them */
+    ngx_electrumx_session_t     *session;
+} ngx_electrumx_tasks_t;
+
+
+typedef struct {
+    ngx_queue_t                  queue;       /* in tasks->tasks */
+    ngx_electrumx_session_t     *session;
+    ngx_electrumx_batch_t       *batch;
+    const ngx_electrumx_method_t  *method;
+    ngx_electrumx_dialect_e      dialect;
+    ngx_str_t                    id;
+    ngx_electrumx_arg_t          args[NGX_ELECTRUMX_MAX_ARGS];
+    size_t                       held;
+
+    ngx_electrumx_job_t         *job;         /* parked */
+
+    struct exi_cursor           *cursor;      /* streams: one of these */
+    struct exi_utxos            *utxos;
+    const ngx_electrumx_list_form_t  *form;
+    ngx_electrumx_rows_t         rows;
+    ngx_electrumx_out_t         *out;         /* NULL: not begun */
+    size_t                       size;        /* of the list, measured */
+    unsigned                     counted:1;
+} ngx_electrumx_task_t;
+
+
+static ngx_electrumx_task_t *ngx_electrumx_task_new(ngx_electrumx_req_t *r);
+static ngx_int_t ngx_electrumx_task_add(ngx_electrumx_req_t *r,
+    ngx_electrumx_task_t *task, int rc, size_t size);
+static void ngx_electrumx_task_free(ngx_electrumx_task_t *task);
+static void ngx_electrumx_task_end(ngx_electrumx_task_t *task);
+
+static ngx_int_t ngx_electrumx_tasks_run(ngx_electrumx_runner_t *runner);
+static void ngx_electrumx_task_req(ngx_electrumx_task_t *task,
+    ngx_electrumx_req_t *r);
+static ngx_int_t ngx_electrumx_task_step(ngx_electrumx_task_t *task);
+static ngx_int_t ngx_electrumx_task_job(ngx_electrumx_task_t *task);
+static ngx_int_t ngx_electrumx_task_count(ngx_electrumx_task_t *task);
+static int ngx_electrumx_task_measure(void *ctx, const struct exi_utxo *u);
+static size_t ngx_electrumx_task_digits(uint64_t n);
+static void ngx_electrumx_task_fail(ngx_electrumx_task_t *task, int rc);
+static ngx_int_t ngx_electrumx_task_begin(ngx_electrumx_task_t *task);
+static ngx_int_t ngx_electrumx_task_write(ngx_electrumx_task_t *task);
+static void ngx_electrumx_task_written(ngx_electrumx_task_t *task);
+
+
+/* New tasks */
+
+ngx_int_t
+ngx_electrumx_task_history(ngx_electrumx_req_t *r, ngx_uint_t flags,
+    uint64_t from, uint64_t to, const ngx_electrumx_list_form_t *form)
+{
+    int                    rc;
+    struct exi_skey        key;
+    ngx_electrumx_task_t  *task;
+
+    task = ngx_electrumx_task_new(r);
+
+    if (task == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(key.b, r->args[0].hash, EXI_SKEY_LEN);
+
+    task->form = form;
+
+    rc = exi_cursor_new(r->view, &ngx_electrumx_arena, &key, (unsigned) flags,
+                        &task->cursor);
+
+    if (rc == EXI_OK) {
+        rc = exi_cursor_range(task->cursor, from, to);
+    }
+
+    return ngx_electrumx_task_add(r, task, rc,
+                             rc ? 0 : exi_cursor_size(task->cursor));
+}
+
+
+ngx_int_t
+ngx_electrumx_task_unspent(ngx_electrumx_req_t *r,
+    const ngx_electrumx_list_form_t *form)
+{
+    int                    rc;
+    struct exi_skey        key;
+    ngx_electrumx_task_t  *task;
+
+    task = ngx_electrumx_task_new(r);
+
+    if (task == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(key.b, r->args[0].hash, EXI_SKEY_LEN);
+
+    task->form = form;
+
+    rc = exi_utxos_new(r->view, &ngx_electrumx_arena, &key, 1, &task->utxos);
+
+    return ngx_electrumx_task_add(r, task, rc,
+                                  rc ? 0 : exi_utxos_size(task->utxos));
+}
+
+
+ngx_int_t
+ngx_electrumx_task_park(ngx_electrumx_req_t *r, ngx_uint_t kind)
+{
+    int                    rc;
+    ngx_electrumx_task_t  *task;
+
+    task = ngx_electrumx_task_new(r);
+
+    if (task == NULL) {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_electrumx_job_get(r->index, r->view, kind, r->args[0].hash,
+                               &task->job);
+
+    return ngx_electrumx_task_add(r, task, rc, 0);
+}
+
+
+/* The task, the request's id and its first argument, in one piece; NULL: the
+   error is in r. */
+
+static ngx_electrumx_task_t *
+ngx_electrumx_task_new(ngx_electrumx_req_t *r)
+{
+    size_t                  size;
+    u_char                 *p;
+    ngx_uint_t              i;
+    ngx_electrumx_task_t   *task;
+    ngx_electrumx_tasks_t  *tasks;
+
+    tasks = r->session->heavy;
+
+    if (tasks && tasks->held > r->index->max_queue + r->index->max_request) {
+        (void) ngx_electrumx_fail(r, NGX_ELECTRUMX_BUSY,
+                       "server busy: too many long requests wait");
+        return NULL;
+    }
+
+    size = sizeof(ngx_electrumx_task_t) + r->id.len + r->args[0].str.len;
+
+    task = ngx_alloc(size, ngx_cycle->log);
+
+    if (task == NULL) {
+        (void) ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
+                                  "internal error: out of memory");
+        return NULL;
+    }
+
+    ngx_memzero(task, sizeof(ngx_electrumx_task_t));
+
+    task->session = r->session;
+    task->batch = r->batch;
+    task->method = r->method;
+    task->dialect = r->dialect;
+    task->held = size;
+
+    ngx_memcpy(task->args, r->args, sizeof(task->args));
+
+    for (i = 0; i < NGX_ELECTRUMX_MAX_ARGS; i++) {
+        task->args[i].value = NULL;
+    }
+
+    p = (u_char *) task + sizeof(ngx_electrumx_task_t);
+
+    task->id.data = p;
+    task->id.len = r->id.len;
+
+    if (r->id.len) {
+        p = ngx_cpymem(p, r->id.data, r->id.len);
+    }
+
+    task->args[0].str.data = p;
+
+    if (r->args[0].str.len) {
+        ngx_memcpy(p, r->args[0].str.data, r->args[0].str.len);
+    }
+
+    return task;
+}
+
+
+/* Lets it wait for its turn, unless making it failed (rc). */
+
+static ngx_int_t
+ngx_electrumx_task_add(ngx_electrumx_req_t *r, ngx_electrumx_task_t *task,
+    int rc, size_t size)
+{
+    ngx_electrumx_tasks_t    *tasks;
+    ngx_electrumx_session_t  *s;
+
+    s = r->session;
+
+    if (rc != EXI_OK) {
+        ngx_electrumx_task_free(task);
+        return ngx_electrumx_fail_exi(r, rc, "long request");
+    }
+
+    tasks = s->heavy;
+
+    if (tasks == NULL) {
+        tasks = ngx_calloc(sizeof(ngx_electrumx_tasks_t), ngx_cycle->log);
+
+        if (tasks == NULL) {
+            ngx_electrumx_task_free(task);
+            return ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
+                                      "internal error: out of memory");
+        }
+
+        tasks->runner.run = ngx_electrumx_tasks_run;
+        tasks->session = s;
+        ngx_queue_init(&tasks->tasks);
+        s->heavy = tasks;
+    }
+
+    task->held += size;
+    tasks->held += task->held;
+    tasks->n++;
+    ngx_queue_insert_tail(&tasks->tasks, &task->queue);
+
+    if (r->batch) {
+        r->batch->pending++;
+    }
+
+    ngx_electrumx_runner_start(&tasks->runner);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_electrumx_task_free(ngx_electrumx_task_t *task)
+{
+    if (task->out) {
+        ngx_electrumx_out_drop(task->out);
+    }
+
+    if (task->job) {
+        ngx_electrumx_job_unref(task->job);
+    }
+
+    exi_cursor_free(task->cursor);
+    exi_utxos_free(task->utxos);
+
+    ngx_free(task);
+}
+
+
+/* It has been answered. */
+
+static void
+ngx_electrumx_task_end(ngx_electrumx_task_t *task)
+{
+    ngx_electrumx_batch_t    *batch;
+    ngx_electrumx_tasks_t    *tasks;
+    ngx_electrumx_session_t  *s;
+
+    s = task->session;
+    tasks = s->heavy;
+    batch = task->batch;
+
+    ngx_queue_remove(&task->queue);
+    tasks->n--;
+    tasks->held -= task->held;
+
+    ngx_electrumx_task_free(task);
+
+    if (batch) {
+        ngx_electrumx_batch_done(s, batch);
+    }
+
+    ngx_electrumx_session_wake(s);
+}
+
+
+/* What the session asks */
+
+ngx_uint_t
+ngx_electrumx_tasks(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_tasks_t  *tasks;
+
+    tasks = s->heavy;
+
+    return tasks ? tasks->n : 0;
+}
+
+
+ngx_uint_t
+ngx_electrumx_tasks_full(ngx_electrumx_session_t *s)
+{
+    return ngx_electrumx_tasks(s) >= NGX_ELECTRUMX_TASKS;
+}
+
+
+void
+ngx_electrumx_tasks_writable(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_tasks_t  *tasks;
+
+    tasks = s->heavy;
+
+    if (tasks && tasks->n) {
+        ngx_electrumx_runner_start(&tasks->runner);
+    }
+}
+
+
+void
+ngx_electrumx_tasks_closed(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_task_t   *task;
+    ngx_electrumx_tasks_t  *tasks;
+
+    tasks = s->heavy;
+
+    if (tasks == NULL) {
+        return;
+    }
+
+    ngx_electrumx_runner_stop(&tasks->runner);
+
+    while (tasks->n) {
+        task = ngx_queue_data(ngx_queue_head(&tasks->tasks),
+                              ngx_electrumx_task_t, queue);
+        ngx_electrumx_task_end(task);
+    }
+
+    s->heavy = NULL;
+    ngx_free(tasks);
+}
+
+
+/* Turns */
+
+static ngx_int_t
+ngx_electrumx_tasks_run(ngx_electrumx_runner_t *runner)
+{
+    ngx_int_t               rc;
+    ngx_electrumx_task_t   *task;
+    ngx_electrumx_tasks_t  *tasks;
+
+    tasks = (ngx_electrumx_tasks_t *) runner;
+
+    if (tasks->n == 0 || tasks->session->dead) {
+        return NGX_OK;
+    }
+
+    task = ngx_queue_data(ngx_queue_head(&tasks->tasks), ngx_electrumx_task_t,
+                          queue);
+
+    rc = ngx_electrumx_task_step(task);
+
+    ngx_electrumx_message_end();
+
+    if (rc == NGX_BUSY) {
+        return NGX_OK;
+    }
+
+    if (rc == NGX_OK) {
+        ngx_electrumx_task_end(task);
+    }
+
+    return tasks->n ? NGX_AGAIN : NGX_OK;
+}
+
+
+/* A slice: NGX_OK: answered, NGX_AGAIN: there is more, NGX_BUSY: goes on when
+   the client has read. */
+
+static ngx_int_t
+ngx_electrumx_task_step(ngx_electrumx_task_t *task)
+{
+    if (task->job) {
+        return ngx_electrumx_task_job(task);
+    }
+
+    if (!task->counted) {
+        return ngx_electrumx_task_count(task);
+    }
+
+    if (task->out == NULL && ngx_electrumx_task_begin(task) != NGX_OK) {
+        return NGX_OK;
+    }
+
+    return ngx_electrumx_task_write(task);
+}
+
+
+static void
+ngx_electrumx_task_req(ngx_electrumx_task_t *task, ngx_electrumx_req_t *r)
+{
+    ngx_memzero(r, sizeof(ngx_electrumx_req_t));
+
+    r->session = task->session;
+    r->index = task->session->index;
+    r->batch = task->batch;
+    r->id = task->id;
+    r->dialect = task->dialect;
+    r->method = task->method;
+
+    ngx_memcpy(r->args, task->args, sizeof(task->args));
+}
+
+
+/* Parked: when the job is done the request is run again, as if it came now. */
+
+static ngx_int_t
+ngx_electrumx_task_job(ngx_electrumx_task_t *task)
+{
+    int                  error;
+    size_t               start;
+    ngx_int_t            rc;
+    ngx_electrumx_req_t  r;
+
+    if (ngx_electrumx_job_step(task->job, &error) == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    if (error != EXI_OK) {
+        ngx_electrumx_task_fail(task, error);
+        return NGX_OK;
+    }
+
+    ngx_electrumx_task_req(task, &r);
+
+    r.out = r.batch ? r.batch->out : ngx_electrumx_out_new(r.session);
+
+    if (r.out == NULL) {
+        ngx_electrumx_session_close(r.session, NGX_ERROR);
+        return NGX_OK;
+    }
+
+    start = ngx_electrumx_answer_begin(&r);
+    rc = ngx_electrumx_view(&r);
+
+    if (rc == NGX_OK) {
+        rc = r.method->handler(&r);
+    }
+
+    ngx_electrumx_answer(&r, start, rc);
+
+    return NGX_OK;
+}
+
+
+/* Counts entries, or measures outputs, whose number of digits differs more. */
+
+static ngx_int_t
+ngx_electrumx_task_count(ngx_electrumx_task_t *task)
+{
+    int                     rc;
+    uint64_t                size;
+    uint32_t                height;
+    struct exi_blkid        block;
+    ngx_electrumx_index_t  *index;
+
+    index = task->session->index;
+
+    if (task->utxos) {
+        rc = exi_utxos_next(task->utxos, NGX_ELECTRUMX_SLICE,
+                            ngx_electrumx_task_measure, task);
+        size = task->size;
+
+    } else {
+        rc = exi_cursor_count(task->cursor, NGX_ELECTRUMX_SLICE,
+                              ngx_electrumx_history_limit(index));
+
+        exi_cursor_block(task->cursor, &height, &block);
+
+        size = exi_cursor_settled(task->cursor)
+               * (sizeof(",{\"tx_hash\":\"\",\"height\":}") - 1 + 64
+                  + ngx_electrumx_task_digits(height))
+               + exi_cursor_live(task->cursor) * (uint64_t) 128;
+    }
+
+    if (rc == EXI_OK && size + task->id.len + 256 > index->max_response) {
+        rc = EXI_EHEAVY;
+    }
+
+    if (rc == 1) {
+        return NGX_AGAIN;
+    }
+
+    if (rc != EXI_OK) {
+        ngx_electrumx_task_fail(task, rc);
+        return NGX_OK;
+    }
+
+    if (task->utxos) {
+        exi_utxos_rewind(task->utxos);
+    }
+
+    task->counted = 1;
+
+    return NGX_AGAIN;
+}
+
+
+static int
+ngx_electrumx_task_measure(void *ctx, const struct exi_utxo *u)
+{
+    ngx_electrumx_task_t  *task;
+
+    task = ctx;
+
+    task->size += sizeof(",{\"tx_hash\":\"\",\"tx_pos\":,\"height\":,"
+                         "\"value\":}") - 1
+                  + 64
+                  + ngx_electrumx_task_digits(u->index)
+                  + ngx_electrumx_task_digits((uint64_t) u->height)
+                  + ngx_electrumx_task_digits((uint64_t) u->value_sat);
+
+    return task->size > task->session->index->max_response ? EXI_EHEAVY
+                                                           : EXI_OK;
+}
+
+
+static size_t
+ngx_electrumx_task_digits(uint64_t n)
+{
+    size_t  digits;
+
+    for (digits = 1; n >= 10; digits++) {
+        n /= 10;
+    }
+
+    return digits;
+}
+
+
+/* Answers with the error of libexi, before anything was sent. */
+
+static void
+ngx_electrumx_task_fail(ngx_electrumx_task_t *task, int rc)
+{
+    size_t               start;
+    ngx_electrumx_req_t  r;
+
+    ngx_electrumx_task_req(task, &r);
+
+    r.out = r.batch ? r.batch->out : ngx_electrumx_out_new(r.session);
+
+    if (r.out == NULL) {
+        ngx_electrumx_session_close(r.session, NGX_ERROR);
+        return;
+    }
+
+    if (rc == EXI_ELIMIT) {
+        (void) ngx_electrumx_fail(&r, NGX_ELECTRUMX_HISTORY_TOO_LARGE,
+                                  "history too large");
+
+    } else if (rc == EXI_EHEAVY) {
+        (void) ngx_electrumx_failf(&r, NGX_ELECTRUMX_INVALID_REQUEST,
+                                   "response too large (over %uz bytes)",
+                                   r.index->max_response);
+
+    } else {
+        (void) ngx_electrumx_fail_exi(&r, rc, "long request");
+    }
+
+    start = ngx_electrumx_answer_begin(&r);
+    ngx_electrumx_answer(&r, start, NGX_ERROR);
+}
+
+
+static ngx_int_t
+ngx_electrumx_task_begin(ngx_electrumx_task_t *task)
+{
+    ngx_electrumx_req_t  r;
+
+    task->out = ngx_electrumx_out_new(task->session);
+
+    if (task->out == NULL) {
+        ngx_electrumx_session_close(task->session, NGX_ERROR);
+        return NGX_ERROR;
+    }
+
+    task->rows.jw = &task->out->jw;
+    task->rows.n = 0;
+    task->rows.from = 0;
+    task->rows.to = UINT64_MAX;
+
+    if (task->batch == NULL) {
+        ngx_electrumx_out_stream(task->out);
+
+        ngx_electrumx_task_req(task, &r);
+        r.out = task->out;
+        (void) ngx_electrumx_answer_begin(&r);
+    }
+
+    exi_jw_raw(&task->out->jw, task->form->open.data, task->form->open.len);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_electrumx_task_write(ngx_electrumx_task_t *task)
+{
+    int                       rc;
+    ngx_electrumx_session_t  *s;
+
+    s = task->session;
+
+    if (task->batch == NULL
+        && ngx_electrumx_out_unsent(s)
+           >= ngx_min(NGX_ELECTRUMX_WINDOW, s->index->max_queue))
+    {
+        return NGX_BUSY;
+    }
+
+    if (task->utxos) {
+        rc = exi_utxos_next(task->utxos, NGX_ELECTRUMX_SLICE,
+                            ngx_electrumx_unspent_row, &task->rows);
+    } else {
+        rc = exi_cursor_next(task->cursor, NGX_ELECTRUMX_SLICE,
+                             ngx_electrumx_history_row, &task->rows);
+    }
+
+    if (rc == 1) {
+        return NGX_AGAIN;
+    }
+
+    if (rc == EXI_OK) {
+        exi_jw_raw(&task->out->jw, task->form->close.data,
+                   task->form->close.len);
+        ngx_electrumx_task_written(task);
+        return NGX_OK;
+    }
+
+    if (task->batch) {
+        ngx_electrumx_task_fail(task, rc == EXI_ELIMIT ? EXI_EHEAVY : rc);
+        return NGX_OK;
+    }
+
+    /* the beginning of the answer has left: it can't be made an error */
+
+    ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,
+                  "electrumx \"%V\": long answer broken off: %s",
+                  &s->index->name, exi_strerror(rc));
+    ngx_electrumx_session_close(s, NGX_ERROR);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_electrumx_task_written(ngx_electrumx_task_t *task)
+{
+    size_t               start;
+    ngx_electrumx_req_t  r;
+
+    ngx_electrumx_task_req(task, &r);
+
+    if (task->batch) {
+        r.out = task->batch->out;
+        start = ngx_electrumx_answer_begin(&r);
+        ngx_electrumx_out_join(r.out, task->out);
+        task->out = NULL;
+        ngx_electrumx_answer(&r, start, NGX_OK);
+        return;
+    }
+
+    r.out = task->out;
+    task->out = NULL;
+
+    ngx_electrumx_answer_end(&r);
+
+    if (r.out->jw.err != EXI_OK) {
+        ngx_electrumx_session_close(r.session, NGX_ERROR);
+    }
+
+    ngx_electrumx_out_send(r.out);
+}
