@@ -40,7 +40,8 @@ struct ngx_electrumx_runner_s {
     ngx_queue_t                  queue;
     ngx_uint_t                   active;
 
-    /* does a slice: NGX_AGAIN: there is more; NGX_OK: nothing now */
+    /* does a slice: NGX_AGAIN: there is more; NGX_DONE: the same, but that was
+       as much as a turn may be; NGX_OK: nothing now */
     ngx_int_t                  (*run)(ngx_electrumx_runner_t *runner);
 };
 

@@ -40,6 +40,10 @@ typedef struct {
 
     struct exi_cursor           *cursor;      /* streams: one of these */
     struct exi_utxos            *utxos;
+    ngx_uint_t                   flags;       /* history: EXI_HIST_*; 0: unspent
+                                                 outputs */
+    uint64_t                     from;        /* history: heights */
+    uint64_t                     to;
     const ngx_electrumx_list_form_t  *form;
     ngx_electrumx_rows_t         rows;
     ngx_electrumx_out_t         *out;         /* NULL: not begun */
@@ -49,6 +53,13 @@ typedef struct {
 
 
 static ngx_electrumx_task_t *ngx_electrumx_task_new(ngx_electrumx_req_t *r);
+static ngx_int_t ngx_electrumx_task_list(ngx_electrumx_req_t *r,
+    ngx_uint_t flags, uint64_t from, uint64_t to,
+    const ngx_electrumx_list_form_t *form);
+static int ngx_electrumx_task_open(ngx_electrumx_task_t *task,
+    struct exi_view *view);
+static size_t ngx_electrumx_task_size(ngx_electrumx_task_t *task);
+static ngx_int_t ngx_electrumx_task_first(ngx_electrumx_task_t *task);
 static ngx_int_t ngx_electrumx_task_add(ngx_electrumx_req_t *r,
     ngx_electrumx_task_t *task, int rc, size_t size);
 static void ngx_electrumx_task_free(ngx_electrumx_task_t *task);
@@ -74,29 +85,7 @@ ngx_int_t
 ngx_electrumx_task_history(ngx_electrumx_req_t *r, ngx_uint_t flags,
     uint64_t from, uint64_t to, const ngx_electrumx_list_form_t *form)
 {
-    int                    rc;
-    struct exi_skey        key;
-    ngx_electrumx_task_t  *task;
-
-    task = ngx_electrumx_task_new(r);
-
-    if (task == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memcpy(key.b, r->args[0].hash, EXI_SKEY_LEN);
-
-    task->form = form;
-
-    rc = exi_cursor_new(r->view, &ngx_electrumx_arena, &key, (unsigned) flags,
-                        &task->cursor);
-
-    if (rc == EXI_OK) {
-        rc = exi_cursor_range(task->cursor, from, to);
-    }
-
-    return ngx_electrumx_task_add(r, task, rc,
-                             rc ? 0 : exi_cursor_size(task->cursor));
+    return ngx_electrumx_task_list(r, flags, from, to, form);
 }
 
 
@@ -104,8 +93,18 @@ ngx_int_t
 ngx_electrumx_task_unspent(ngx_electrumx_req_t *r,
     const ngx_electrumx_list_form_t *form)
 {
+    return ngx_electrumx_task_list(r, 0, 0, 0, form);
+}
+
+
+/* A member of a batch is read from the view of the batch, another one from that
+   of its first slice: taking the live rows may be a long slice. */
+
+static ngx_int_t
+ngx_electrumx_task_list(ngx_electrumx_req_t *r, ngx_uint_t flags,
+    uint64_t from, uint64_t to, const ngx_electrumx_list_form_t *form)
+{
     int                    rc;
-    struct exi_skey        key;
     ngx_electrumx_task_t  *task;
 
     task = ngx_electrumx_task_new(r);
@@ -114,14 +113,45 @@ ngx_electrumx_task_unspent(ngx_electrumx_req_t *r,
         return NGX_ERROR;
     }
 
-    ngx_memcpy(key.b, r->args[0].hash, EXI_SKEY_LEN);
-
     task->form = form;
+    task->flags = flags;
+    task->from = from;
+    task->to = to;
 
-    rc = exi_utxos_new(r->view, &ngx_electrumx_arena, &key, 1, &task->utxos);
+    rc = r->batch ? ngx_electrumx_task_open(task, r->view) : EXI_OK;
 
-    return ngx_electrumx_task_add(r, task, rc,
-                                  rc ? 0 : exi_utxos_size(task->utxos));
+    return ngx_electrumx_task_add(r, task, rc, ngx_electrumx_task_size(task));
+}
+
+
+static int
+ngx_electrumx_task_open(ngx_electrumx_task_t *task, struct exi_view *view)
+{
+    int              rc;
+    struct exi_skey  key;
+
+    ngx_memcpy(key.b, task->args[0].hash, EXI_SKEY_LEN);
+
+    if (task->flags == 0) {
+        return exi_utxos_new(view, &ngx_electrumx_arena, &key, 1,
+                             &task->utxos);
+    }
+
+    rc = exi_cursor_new(view, &ngx_electrumx_arena, &key,
+                        (unsigned) task->flags, &task->cursor);
+
+    return rc ? rc : exi_cursor_range(task->cursor, task->from, task->to);
+}
+
+
+static size_t
+ngx_electrumx_task_size(ngx_electrumx_task_t *task)
+{
+    if (task->cursor) {
+        return exi_cursor_size(task->cursor);
+    }
+
+    return task->utxos ? exi_utxos_size(task->utxos) : 0;
 }
 
 
@@ -384,6 +414,10 @@ ngx_electrumx_tasks_run(ngx_electrumx_runner_t *runner)
         return NGX_OK;
     }
 
+    if (rc == NGX_DONE) {
+        return NGX_DONE;
+    }
+
     if (rc == NGX_OK) {
         ngx_electrumx_task_end(task);
     }
@@ -392,14 +426,18 @@ ngx_electrumx_tasks_run(ngx_electrumx_runner_t *runner)
 }
 
 
-/* A slice: NGX_OK: answered, NGX_AGAIN: there is more, NGX_BUSY: goes on when
-   the client has read. */
+/* A slice: NGX_OK: answered, NGX_AGAIN: there is more, NGX_DONE: so, after a
+   long slice, NGX_BUSY: goes on when the client has read. */
 
 static ngx_int_t
 ngx_electrumx_task_step(ngx_electrumx_task_t *task)
 {
     if (task->job) {
         return ngx_electrumx_task_job(task);
+    }
+
+    if (task->cursor == NULL && task->utxos == NULL) {
+        return ngx_electrumx_task_first(task);
     }
 
     if (!task->counted) {
@@ -468,6 +506,35 @@ ngx_electrumx_task_job(ngx_electrumx_task_t *task)
     ngx_electrumx_answer(&r, start, rc);
 
     return NGX_OK;
+}
+
+
+/* The first slice of a list takes its picture. */
+
+static ngx_int_t
+ngx_electrumx_task_first(ngx_electrumx_task_t *task)
+{
+    int                     rc;
+    size_t                  size;
+    ngx_electrumx_req_t     r;
+    ngx_electrumx_tasks_t  *tasks;
+
+    ngx_electrumx_task_req(task, &r);
+
+    rc = ngx_electrumx_view(&r) == NGX_OK ? ngx_electrumx_task_open(task, r.view)
+                                          : EXI_ENOTREADY;
+    if (rc != EXI_OK) {
+        ngx_electrumx_task_fail(task, rc);
+        return NGX_OK;
+    }
+
+    tasks = task->session->heavy;
+    size = ngx_electrumx_task_size(task);
+
+    task->held += size;
+    tasks->held += size;
+
+    return NGX_DONE;
 }
 
 

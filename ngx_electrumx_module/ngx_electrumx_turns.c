@@ -49,6 +49,7 @@ ngx_electrumx_runner_stop(ngx_electrumx_runner_t *runner)
 static void
 ngx_electrumx_turns_handler(ngx_event_t *ev)
 {
+    ngx_int_t                rc;
     ngx_uint_t               n;
     ngx_queue_t             *q;
     ngx_electrumx_runner_t  *runner;
@@ -65,7 +66,13 @@ ngx_electrumx_turns_handler(ngx_event_t *ev)
         ngx_queue_remove(q);
         ngx_queue_insert_tail(&ngx_electrumx_runners, q);
 
-        if (runner->run(runner) != NGX_AGAIN) {
+        rc = runner->run(runner);
+
+        if (rc == NGX_DONE) {
+            break;
+        }
+
+        if (rc != NGX_AGAIN) {
             ngx_electrumx_runner_stop(runner);
         }
     }
