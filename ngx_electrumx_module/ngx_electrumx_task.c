@@ -521,8 +521,12 @@ ngx_electrumx_task_first(ngx_electrumx_task_t *task)
 
     ngx_electrumx_task_req(task, &r);
 
-    rc = ngx_electrumx_view(&r) == NGX_OK ? ngx_electrumx_task_open(task, r.view)
-                                          : EXI_ENOTREADY;
+    rc = EXI_ENOTREADY;
+
+    if (ngx_electrumx_view(&r) == NGX_OK) {
+        rc = ngx_electrumx_task_open(task, r.view);
+    }
+
     if (rc != EXI_OK) {
         ngx_electrumx_task_fail(task, rc);
         return NGX_OK;
