@@ -41,6 +41,11 @@
 #define NGX_ELECTRUMX_PROTOCOL_MAX   NGX_ELECTRUMX_V(1, 7, 0)
 
 
+/* Unsent bytes of a session from which on a stream pauses (or max_queue, if
+   that is less). */
+#define NGX_ELECTRUMX_WINDOW         131072
+
+
 typedef struct ngx_electrumx_index_s     ngx_electrumx_index_t;
 typedef struct ngx_electrumx_session_s   ngx_electrumx_session_t;
 typedef struct ngx_electrumx_out_s       ngx_electrumx_out_t;
@@ -150,10 +155,12 @@ struct ngx_electrumx_session_s {
     void                      *rpc;            /* more of rpc's own */
     void                      *cold;           /* ngx_electrumx_cold.c's */
     ngx_uint_t                 ncold;          /* requests put aside */
+    void                      *heavy;          /* tasks, or NULL */
 
     /* owned by ngx_electrumx_subscribe.c */
     void                      *subscriptions;
     ngx_queue_t                watches;        /* zero: none yet */
+    ngx_queue_t                leaving;        /* when the client has gone */
     ngx_uint_t                 nsubs;
     unsigned                   headers_sub:1;
 
@@ -179,6 +186,8 @@ struct ngx_electrumx_out_s {
     ngx_chain_t               *last;
     size_t                     size;           /* bytes in full buffers */
     size_t                     limit;
+    unsigned                   stream:1;       /* full buffers are sent */
+    unsigned                   begun:1;        /* one was */
 };
 
 
@@ -202,17 +211,30 @@ void ngx_electrumx_out_broadcast(ngx_electrumx_out_t *out);
 /* Gives it back unsent. */
 void ngx_electrumx_out_drop(ngx_electrumx_out_t *out);
 
+/* Makes an empty message one that leaves while it is written; those that are
+   sent meanwhile wait behind it.  One at a time of a session.  What was written
+   can't be taken back; limits are the writer's affair. */
+void ngx_electrumx_out_stream(ngx_electrumx_out_t *out);
+
+/* Unsent bytes that do not wait behind a stream. */
+size_t ngx_electrumx_out_unsent(ngx_electrumx_session_t *s);
+
+/* Appends a message to another and takes it; out->jw.err is EXI_ELIMIT if that
+   is too long. */
+void ngx_electrumx_out_join(ngx_electrumx_out_t *out,
+    ngx_electrumx_out_t *from);
+
 /* Ends a session: close after all queued bytes are sent (rc NGX_OK), or at once
    (NGX_ERROR).  Only marks and posts: s stays valid until the event ends. */
 void ngx_electrumx_session_close(ngx_electrumx_session_t *s, ngx_int_t rc);
+
+/* Looks at the session again: something it may have waited for is done. */
+void ngx_electrumx_session_wake(ngx_electrumx_session_t *s);
 
 /* Keeps the session's memory while an asynchronous call refers to it. */
 void ngx_electrumx_session_ref(ngx_electrumx_session_t *s);
 void ngx_electrumx_session_unref(ngx_electrumx_session_t *s);
 
-
-/* Input that had to wait may go on, perhaps. */
-void ngx_electrumx_session_wake(ngx_electrumx_session_t *s);
 
 
 /* session: what the adapters use */
@@ -241,6 +263,16 @@ void ngx_electrumx_rpc_oversized(ngx_electrumx_session_t *s);
 
 /* The connection is gone: forget subscriptions and pending work. */
 void ngx_electrumx_rpc_closed(ngx_electrumx_session_t *s);
+
+/* Requests whose answers are still to come: calls to the node under way or
+   waiting, long ones. */
+ngx_uint_t ngx_electrumx_rpc_pending(ngx_electrumx_session_t *s);
+
+/* Long requests (ngx_electrumx_task.c): how many, whether so many that no more
+   may come; they may go on writing. */
+ngx_uint_t ngx_electrumx_tasks(ngx_electrumx_session_t *s);
+ngx_uint_t ngx_electrumx_tasks_full(ngx_electrumx_session_t *s);
+void ngx_electrumx_tasks_writable(ngx_electrumx_session_t *s);
 
 
 /* subscribe (ngx_electrumx_subscribe.c) */

@@ -162,6 +162,17 @@ ngx_electrumx_holds_much(ngx_electrumx_session_t *s)
 }
 
 
+ngx_uint_t
+ngx_electrumx_rpc_pending(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_waiting_t  *w;
+
+    w = s->rpc;
+
+    return s->ncalls + (w ? w->ncalls : 0) + ngx_electrumx_tasks(s);
+}
+
+
 /* Starts it, or lets it wait. */
 
 static ngx_int_t
@@ -339,6 +350,10 @@ ngx_electrumx_call_done(ngx_electrumx_call_t *call)
 
     if (call->batch) {
         ngx_electrumx_batch_done(s, call->batch);
+    }
+
+    if (s->connection) {
+        ngx_electrumx_session_wake(s);
     }
 
     ngx_electrumx_call_free(call);

@@ -8,6 +8,9 @@
  * again from the start, as often as it lacks something.  Answers thus come in
  * the order in which they are ready, as those of calls to the node do.
  *
+ * A slice of a long request (ngx_electrumx_task.c, _job.c) is not run again
+ * from its start: it goes on at the entry that it was at.
+ *
  * A task knows descriptors, offsets and its own memory, nothing of nginx's and
  * nothing of the index.  A session has at most NGX_ELECTRUMX_COLD_SESSION tasks
  * under way, a worker NGX_ELECTRUMX_COLD_TASKS; the others wait, and sessions
@@ -24,11 +27,6 @@
 
 /* descriptors: one for each file of the index, and the connections */
 #define NGX_ELECTRUMX_FILES          65536
-
-/* Each round reads something that was not there before: only a machine that
-   drops pages as fast as they are read comes near. */
-#define NGX_ELECTRUMX_COLD_ROUNDS    1000
-
 
 /* A request put aside. */
 
@@ -57,7 +55,7 @@ typedef struct {
 
 /* A task.  The thread touches list, store and failed only. */
 
-typedef struct {
+struct ngx_electrumx_read_s {
     ngx_thread_task_t            task;
     struct exi_cold_list        *list;
     struct exi_store            *store;       /* to refresh */
@@ -66,8 +64,10 @@ typedef struct {
     ngx_electrumx_index_t       *index;
     ngx_electrumx_cold_t        *cold;        /* or */
     void                       (*handler)(void *data);
+    void                       (*ready)(void *data, ngx_uint_t failed);
     void                        *data;
-} ngx_electrumx_task_t;
+    ngx_electrumx_read_t       **owner;       /* of ready() */
+};
 
 
 static ngx_int_t ngx_electrumx_cold_aside(ngx_electrumx_req_t *r,
@@ -81,11 +81,11 @@ static void ngx_electrumx_cold_again(ngx_electrumx_cold_t *cold);
 static void ngx_electrumx_cold_run(ngx_electrumx_cold_t *cold);
 static void ngx_electrumx_cold_failed(ngx_electrumx_cold_t *cold);
 static void ngx_electrumx_cold_free(ngx_electrumx_cold_t *cold);
-static ngx_electrumx_task_t *ngx_electrumx_task_new(
+static ngx_electrumx_read_t *ngx_electrumx_read_new(
     ngx_electrumx_index_t *index);
-static ngx_int_t ngx_electrumx_task_post(ngx_electrumx_task_t *t);
-static void ngx_electrumx_task_thread(void *data, ngx_log_t *log);
-static void ngx_electrumx_task_done(ngx_event_t *ev);
+static ngx_int_t ngx_electrumx_read_post(ngx_electrumx_read_t *t);
+static void ngx_electrumx_read_thread(void *data, ngx_log_t *log);
+static void ngx_electrumx_read_done(ngx_event_t *ev);
 
 
 static ngx_queue_t  ngx_electrumx_cold_wait;  /* sessions, in turn */
@@ -337,11 +337,11 @@ ngx_electrumx_cold_next(void)
 static ngx_int_t
 ngx_electrumx_cold_start(ngx_electrumx_cold_t *cold)
 {
-    ngx_electrumx_task_t   *t;
+    ngx_electrumx_read_t   *t;
     ngx_electrumx_colds_t  *colds;
 
     colds = cold->session->cold;
-    t = ngx_electrumx_task_new(cold->session->index);
+    t = ngx_electrumx_read_new(cold->session->index);
 
     if (t == NULL) {
         return NGX_ERROR;
@@ -350,7 +350,7 @@ ngx_electrumx_cold_start(ngx_electrumx_cold_t *cold)
     t->list = cold->list;
     t->cold = cold;
 
-    if (ngx_electrumx_task_post(t) != NGX_OK) {
+    if (ngx_electrumx_read_post(t) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -510,7 +510,7 @@ ngx_electrumx_cold_fetch(ngx_electrumx_index_t *index, struct exi_view *view,
     void (*handler)(void *data), void *data)
 {
     struct exi_cold_list  *list;
-    ngx_electrumx_task_t  *t;
+    ngx_electrumx_read_t  *t;
 
     switch (exi_view_cold_take(view, &list)) {
 
@@ -524,7 +524,7 @@ ngx_electrumx_cold_fetch(ngx_electrumx_index_t *index, struct exi_view *view,
         return NGX_ERROR;
     }
 
-    t = index->fetching ? NULL : ngx_electrumx_task_new(index);
+    t = index->fetching ? NULL : ngx_electrumx_read_new(index);
 
     if (t == NULL) {
         exi_cold_free(list);
@@ -535,7 +535,7 @@ ngx_electrumx_cold_fetch(ngx_electrumx_index_t *index, struct exi_view *view,
     t->handler = handler;
     t->data = data;
 
-    if (ngx_electrumx_task_post(t) != NGX_OK) {
+    if (ngx_electrumx_read_post(t) != NGX_OK) {
         exi_cold_free(list);
         return NGX_ERROR;
     }
@@ -547,9 +547,46 @@ ngx_electrumx_cold_fetch(ngx_electrumx_index_t *index, struct exi_view *view,
 
 
 ngx_int_t
+ngx_electrumx_cold_read(ngx_electrumx_index_t *index,
+    struct exi_cold_list *list, void (*ready)(void *data, ngx_uint_t failed),
+    void *data, ngx_electrumx_read_t **owner)
+{
+    ngx_electrumx_read_t  *t;
+
+    t = ngx_electrumx_read_new(index);
+
+    if (t) {
+        t->list = list;
+        t->ready = ready;
+        t->data = data;
+        t->owner = owner;
+    }
+
+    if (t == NULL || ngx_electrumx_read_post(t) != NGX_OK) {
+        exi_cold_free(list);
+        return NGX_ERROR;
+    }
+
+    *owner = t;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_electrumx_cold_forget(ngx_electrumx_read_t *t)
+{
+    if (t) {
+        *t->owner = NULL;
+        t->owner = NULL;
+    }
+}
+
+
+ngx_int_t
 ngx_electrumx_refresh(ngx_electrumx_index_t *index)
 {
-    ngx_electrumx_task_t  *t;
+    ngx_electrumx_read_t  *t;
 
     ngx_electrumx_cold_next();
 
@@ -566,7 +603,7 @@ ngx_electrumx_refresh(ngx_electrumx_index_t *index)
         return NGX_OK;
     }
 
-    t = ngx_electrumx_task_new(index);
+    t = ngx_electrumx_read_new(index);
 
     if (t == NULL) {
         return NGX_ERROR;
@@ -574,7 +611,7 @@ ngx_electrumx_refresh(ngx_electrumx_index_t *index)
 
     t->store = index->store;
 
-    if (ngx_electrumx_task_post(t) != NGX_OK) {
+    if (ngx_electrumx_read_post(t) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -586,19 +623,19 @@ ngx_electrumx_refresh(ngx_electrumx_index_t *index)
 
 /* Tasks */
 
-static ngx_electrumx_task_t *
-ngx_electrumx_task_new(ngx_electrumx_index_t *index)
+static ngx_electrumx_read_t *
+ngx_electrumx_read_new(ngx_electrumx_index_t *index)
 {
-    ngx_electrumx_task_t  *t;
+    ngx_electrumx_read_t  *t;
 
-    t = ngx_calloc(sizeof(ngx_electrumx_task_t), ngx_cycle->log);
+    t = ngx_calloc(sizeof(ngx_electrumx_read_t), ngx_cycle->log);
 
     if (t) {
         t->index = index;
         t->task.ctx = t;
-        t->task.handler = ngx_electrumx_task_thread;
+        t->task.handler = ngx_electrumx_read_thread;
         t->task.event.data = t;
-        t->task.event.handler = ngx_electrumx_task_done;
+        t->task.event.handler = ngx_electrumx_read_done;
         t->task.event.log = ngx_cycle->log;
     }
 
@@ -609,7 +646,7 @@ ngx_electrumx_task_new(ngx_electrumx_index_t *index)
 /* Takes the task, also when it fails; its list stays the caller's then. */
 
 static ngx_int_t
-ngx_electrumx_task_post(ngx_electrumx_task_t *t)
+ngx_electrumx_read_post(ngx_electrumx_read_t *t)
 {
     if (ngx_thread_task_post(t->index->threads, &t->task) != NGX_OK) {
         ngx_free(t);
@@ -627,9 +664,9 @@ ngx_electrumx_task_post(ngx_electrumx_task_t *t)
 
 
 static void
-ngx_electrumx_task_thread(void *data, ngx_log_t *log)
+ngx_electrumx_read_thread(void *data, ngx_log_t *log)
 {
-    ngx_electrumx_task_t  *t;
+    ngx_electrumx_read_t  *t;
 
     t = data;
 
@@ -643,10 +680,10 @@ ngx_electrumx_task_thread(void *data, ngx_log_t *log)
 
 
 static void
-ngx_electrumx_task_done(ngx_event_t *ev)
+ngx_electrumx_read_done(ngx_event_t *ev)
 {
     ngx_electrumx_cold_t   *cold;
-    ngx_electrumx_task_t   *t;
+    ngx_electrumx_read_t   *t;
     ngx_electrumx_colds_t  *colds;
 
     t = ev->data;
@@ -667,6 +704,14 @@ ngx_electrumx_task_done(ngx_event_t *ev)
 
         ngx_electrumx_cold_again(cold);
         ngx_electrumx_cold_next();
+
+    } else if (t->ready) {
+        exi_cold_free(t->list);
+
+        if (t->owner) {
+            *t->owner = NULL;
+            t->ready(t->data, t->failed);
+        }
 
     } else {
         t->index->fetching = 0;

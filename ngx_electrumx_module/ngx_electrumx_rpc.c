@@ -230,6 +230,7 @@ ngx_electrumx_rpc_oversized(ngx_electrumx_session_t *s)
 void
 ngx_electrumx_rpc_closed(ngx_electrumx_session_t *s)
 {
+    ngx_electrumx_tasks_closed(s);
     ngx_electrumx_subs_closed(s);
     ngx_electrumx_calls_closed(s);
     ngx_electrumx_cold_closed(s);
@@ -340,6 +341,7 @@ ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s, ngx_electrumx_json_t *v)
     batch->pending = 1;
     batch->answers = 0;
     batch->close = 0;
+    batch->work = 0;
 
     exi_jw_char(&batch->out->jw, '[');
 

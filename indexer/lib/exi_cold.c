@@ -240,6 +240,16 @@ note(struct exi_cold *c, struct exi_file *f, uint64_t off, uint64_t end)
     return EXI_ECOLD;
 }
 
+void
+exi_cold_move(struct exi_cold *to, struct exi_cold *from)
+{
+    for (size_t i = 0; i < from->n; i++) {
+        const struct exi_cold_range *r = &from->r[i];
+        (void) note(to, r->file, r->off, r->off + r->len);
+    }
+    exi_cold_begin(from);
+}
+
 int
 exi_cold_look(struct exi_cold *c, struct exi_file *f, uint64_t off,
               uint64_t len)

@@ -60,6 +60,8 @@ struct exi_cold {
 
 /* A new query: forgets what was noted, looks at the clock. */
 void exi_cold_begin(struct exi_cold *c);
+/* What `from` has noted is noted in `to`, as far as it has room. */
+void exi_cold_move(struct exi_cold *to, struct exi_cold *from);
 /* Gives back its memory; it may be used again. */
 void exi_cold_clear(struct exi_cold *c);
 

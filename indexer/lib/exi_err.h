@@ -28,7 +28,8 @@ enum exi_err {
     EXI_EAUTH = -13,    /* the node refuses our password */
     EXI_EWARMUP = -14,  /* the node is still starting */
     EXI_ENODE = -15,    /* the node answered with an error */
-    EXI_ECOLD = -16     /* a disk would have to be waited for: exi_cold.h */
+    EXI_ECOLD = -16,    /* a disk would have to be waited for: exi_cold.h */
+    EXI_EHEAVY = -17    /* more work than the caller wants done at once */
 };
 
 /*

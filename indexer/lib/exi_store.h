@@ -90,7 +90,7 @@ struct exi_store {
     struct exi_view *views;
     struct stat current; /* of live/CURRENT when env was opened */
     struct exi_mcache *merkle;
-    uint64_t bad_gen;    /* newest generation that could not be opened */
+    uint64_t bad_gen; /* newest generation that could not be opened */
 };
 
 /* Entries of one script that fit a view without the arena. */
@@ -145,6 +145,8 @@ bool exi_store_fits(const struct exi_live_state *st, const struct exi_gen *g);
  */
 int exi_store_gen(struct exi_store *s, const struct exi_live_state *st,
                   struct exi_gen **out) EXI_MUST_CHECK;
+/* One more reference to a generation that is held; returns it. */
+struct exi_gen *exi_store_ref_gen(struct exi_store *s, struct exi_gen *g);
 void exi_store_unref_gen(struct exi_store *s, struct exi_gen *g);
 void exi_store_unref_env(struct exi_store *s, struct exi_env *e);
 
@@ -184,21 +186,28 @@ exi_gen_flat(const struct exi_gen *g, enum exi_flat f, uint64_t i)
  * EXI_EIO.  A query that needs several records asks for all of them before it
  * returns EXI_ECOLD. */
 static inline int
-exi_view_flat(struct exi_view *v, enum exi_flat f, uint64_t i,
-              const uint8_t **p)
+exi_gen_look(const struct exi_gen *g, struct exi_cold *cold, enum exi_flat f,
+             uint64_t i, const uint8_t **p)
 {
-    const struct exi_flat_map *m = &v->h.gen->flat[f];
+    const struct exi_flat_map *m = &g->flat[f];
     const struct exi_seg *seg;
 
     if (i >= m->count) {
         return EXI_EFORMAT;
     }
     seg = m->segs[i >> m->shift];
-    *p = exi_gen_flat(v->h.gen, f, i);
+    *p = exi_gen_flat(g, f, i);
     return seg->file == NULL
                ? EXI_OK
-               : exi_cold_check(&v->cold, seg->file,
-                                (uint64_t) (*p - seg->base), m->record);
+               : exi_cold_check(cold, seg->file, (uint64_t) (*p - seg->base),
+                                m->record);
+}
+
+static inline int
+exi_view_flat(struct exi_view *v, enum exi_flat f, uint64_t i,
+              const uint8_t **p)
+{
+    return exi_gen_look(v->h.gen, &v->cold, f, i, p);
 }
 
 /*
@@ -226,6 +235,11 @@ int exi_view_live_block(struct exi_view *v, uint32_t height,
 /* Height of a settled transaction, which is at least `from`. */
 int exi_view_height(const struct exi_view *v, uint64_t txnum, uint32_t from,
                     uint32_t *height) EXI_MUST_CHECK;
+/* The same for a generation; fast when it is not far from `from`. */
+int exi_gen_height(const struct exi_gen *g, uint64_t txnum, uint32_t from,
+                   uint32_t *height) EXI_MUST_CHECK;
+/* Transactions in blocks below a height; all above the generation's. */
+uint64_t exi_gen_first(const struct exi_gen *g, uint64_t height);
 /* Transactions in blocks 0 ... height - 1 of the settled chain. */
 int exi_view_first(const struct exi_view *v, uint32_t height,
                    uint64_t *txnum) EXI_MUST_CHECK;
@@ -257,5 +271,41 @@ int exi_view_txnum(struct exi_view *v, const struct exi_txid *txid,
 int exi_view_items(struct exi_view *v, struct exi_items *t,
                    const struct exi_arena *a,
                    const struct exi_skey *s) EXI_MUST_CHECK;
+/* The same above another height than the generation's (live_floor - 1 or
+ * more). */
+int exi_view_items_above(struct exi_view *v, struct exi_items *t,
+                         const struct exi_arena *a, const struct exi_skey *s,
+                         uint32_t height) EXI_MUST_CHECK;
+/* The item as an entry of a history. */
+void exi_item_hist(struct exi_hist *h, const struct exi_item *it);
+
+/*
+ * exi_read_unspent.c
+ */
+
+/* An output that a live transaction spends. */
+struct exi_spent {
+    struct exi_txid txid;
+    uint32_t index;
+};
+
+/* What the live layer changes of a script's unspent outputs: settled ones that
+ * are spent (ascending), live ones that are not (in protocol order); good as
+ * long as the arena. */
+struct exi_live_unspent {
+    struct exi_spent *spent;
+    size_t nspent;
+    struct exi_utxo *u;
+    size_t n;
+};
+int exi_view_live_unspent(struct exi_view *v, const struct exi_arena *a,
+                          const struct exi_skey *s,
+                          struct exi_live_unspent *out) EXI_MUST_CHECK;
+bool exi_spent_find(const struct exi_spent *spent, size_t n,
+                    const uint8_t *txid, uint32_t index);
+/* A `U` row's parts.  EXI_EFORMAT. */
+int exi_utxo_parse(const uint8_t *key, size_t keylen, const uint8_t *val,
+                   size_t vallen, uint64_t *txnum, uint32_t *index,
+                   int64_t *value_sat) EXI_MUST_CHECK;
 
 #endif /* EXI_STORE_H */

@@ -124,6 +124,15 @@ exi_store_unref_gen(struct exi_store *s, struct exi_gen *g)
     }
 }
 
+struct exi_gen *
+exi_store_ref_gen(struct exi_store *s, struct exi_gen *g)
+{
+    pthread_mutex_lock(&s->lock);
+    g->refs++;
+    pthread_mutex_unlock(&s->lock);
+    return g;
+}
+
 void
 exi_store_unref_env(struct exi_store *s, struct exi_env *e)
 {

@@ -279,6 +279,13 @@ ngx_electrumx_cold_closed(ngx_electrumx_session_t *s)
 {
 }
 
+/* Nothing takes long. */
+
+void
+ngx_electrumx_tasks_closed(ngx_electrumx_session_t *s)
+{
+}
+
 /* ---- handlers ---- */
 
 /* A request that is answered later. */

@@ -383,6 +383,153 @@ few_rounds(struct lr *r, struct exi_view *v, void *ctx)
                : EXI_EAPI;
 }
 
+/*
+ * Cursors: not run again, but gone on with.  The pages are taken away at every
+ * step, too, so that each step lacks what it had.
+ */
+
+struct steps {
+    struct lb_text *got;
+    int reads; /* rounds */
+    int given; /* entries */
+};
+
+static int
+step_hist(void *ctx, const struct exi_hist *h)
+{
+    struct steps *s = ctx;
+
+    lb_say(s->got, "%d ", h->height);
+    for (int i = 0; i < EXI_HASH_LEN; i++) {
+        lb_say(s->got, "%02x", h->txid.b[i]);
+    }
+    s->given++;
+    return EXI_OK;
+}
+
+static int
+step_utxo(void *ctx, const struct exi_utxo *u)
+{
+    struct steps *s = ctx;
+
+    lb_say(s->got, "%d %u %lld ", u->height, u->index,
+           (long long) u->value_sat);
+    for (int i = 0; i < EXI_HASH_LEN; i++) {
+        lb_say(s->got, "%02x", u->txid.b[i]);
+    }
+    s->given++;
+    return EXI_OK;
+}
+
+/* Reads what was taken from a cursor. */
+static void
+step_read(struct steps *s, int rc, struct exi_cold_list **l)
+{
+    lr_must(rc);
+    lr_must(exi_cold_read(*l));
+    exi_cold_free(*l);
+    s->reads++;
+    lr_must(s->reads < 100000 ? EXI_OK : EXI_ELIMIT);
+}
+
+/* All that the script has, in slices of `budget`. */
+static void
+walk(struct query *q, struct steps *s, uint32_t budget, bool evicting)
+{
+    const struct exi_skey *key = &q->r->lb->skey[q->script];
+    struct exi_cold_list *l = NULL;
+    struct exi_cursor *c;
+    struct exi_utxos *u;
+    struct exi_sum sum = { .known = false };
+    int rc;
+
+    lr_must(exi_cursor_new(q->v, &lb_arena, key, 3, &c));
+    lr_must(exi_utxos_new(q->v, &lb_arena, key, true, &u));
+    while ((rc = exi_cursor_count(c, budget, 0)) != EXI_OK) {
+        if (rc == EXI_ECOLD) {
+            step_read(s, exi_cursor_cold_take(c, &l), &l);
+        } else {
+            lr_must(rc == 1 ? EXI_OK : rc);
+        }
+    }
+    while ((rc = exi_cursor_next(c, budget, step_hist, s)) != EXI_OK) {
+        if (rc == EXI_ECOLD) {
+            step_read(s, exi_cursor_cold_take(c, &l), &l);
+        } else {
+            lr_must(rc == 1 ? EXI_OK : rc);
+            if (evicting) {
+                evict(q->v);
+            }
+        }
+    }
+    lb_say(s->got, "\n");
+    while ((rc = exi_utxos_next(u, budget, step_utxo, s)) != EXI_OK) {
+        if (rc == EXI_ECOLD) {
+            step_read(s, exi_utxos_cold_take(u, &l), &l);
+        } else {
+            lr_must(rc == 1 ? EXI_OK : rc);
+            if (evicting) {
+                evict(q->v);
+            }
+        }
+    }
+    exi_utxos_rewind(u);
+    while ((rc = exi_utxos_sum(u, budget, &sum)) != EXI_OK) {
+        if (rc == EXI_ECOLD) {
+            step_read(s, exi_utxos_cold_take(u, &l), &l);
+        } else {
+            lr_must(rc == 1 ? EXI_OK : rc);
+        }
+    }
+    lb_say(s->got, "%lld of %llu\n", (long long) sum.sat,
+           (unsigned long long) sum.n);
+    exi_cursor_free(c);
+    exi_utxos_free(u);
+}
+
+static int
+cursors(struct lr *r, struct exi_view *v, void *ctx)
+{
+    static const unsigned percent[] = { 100, 30, 3 };
+    static const uint32_t budget[] = { 1, 7, 64, 512 };
+    struct lb_text want[LB_SCRIPTS] = { 0 };
+    int given[LB_SCRIPTS];
+    struct query q = { .r = r, .v = v };
+    (void) ctx;
+
+    for (int i = 0; i < LB_SCRIPTS; i++) {
+        struct steps s = { .got = &want[i] };
+
+        q.script = i;
+        walk(&q, &s, 512, false);
+        given[i] = s.given;
+    }
+    exi_view_nowait(v, true);
+    for (int i = 0; i < 3 * LB_SCRIPTS; i++) {
+        struct lb_text got = { 0 };
+        struct steps s = { .got = &got };
+        uint32_t n = budget[rnd_below(4)];
+
+        q.script = i / 3;
+        if (given[q.script] > 300 && n < 64) {
+            n = 64;
+        }
+        evict_percent = percent[i % 3];
+        evict(v);
+        walk(&q, &s, n, true);
+        if (i < 3) {
+            printf("# %d entries, %u at a time, %u %% missing: %d rounds\n",
+                   s.given, n, evict_percent, s.reads);
+        }
+        if (s.given != given[q.script] || !lb_same(&got, &want[q.script])) {
+            printf("# script %d, %u at a time\n", q.script, n);
+            return EXI_EFORMAT;
+        }
+        free(got.p);
+    }
+    return EXI_OK;
+}
+
 /* What is known of a page is forgotten after a while, not at once. */
 static int
 memory(struct lr *r, struct exi_view *v, void *ctx)
@@ -477,6 +624,7 @@ main(void)
     }
     ok(lr_view(&r, compare_outputs, NULL), "outputs and spenders");
     ok(lr_view(&r, few_rounds, NULL), "few rounds");
+    ok(lr_view(&r, cursors, NULL), "cursors go on where they were");
     ok(lr_view(&r, memory, NULL), "known pages");
     ok(lr_view(&r, unreadable, NULL), "a page that can't be read");
     ok(lr_view(&r, blind, NULL), "a file system that does not say");
