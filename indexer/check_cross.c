@@ -161,7 +161,7 @@ find_wrong_outputs(struct check_rows *w)
 
         if (exi_key_utxo_parse(r.key, r.keylen, &txnum, &index) == EXI_OK) {
             exi_key_outpoint(&k, txnum, index);
-            rc = exi_rodb_get(w->c->db, k.b, k.len, &holder, &val, &len);
+            rc = exi_rodb_get(w->c->db, NULL, k.b, k.len, &holder, &val, &len);
             if (rc == EXI_ENOTFOUND) {
                 check_bad_row(w, CHECK_UNSPENT, &r, "there is no O row for it");
             } else if (rc != EXI_OK) {
@@ -259,7 +259,7 @@ sample_utxo(struct check_rows *w)
         return EXI_OK;
     }
     exi_key_outpoint(&k, txnum, index);
-    rc = exi_rodb_get(w->c->db, k.b, k.len, &holder, &val, &len);
+    rc = exi_rodb_get(w->c->db, NULL, k.b, k.len, &holder, &val, &len);
     if (rc == EXI_ENOTFOUND) {
         check_bad_row(w, CHECK_UNSPENT, &r, "there is no O row for it");
         return EXI_OK;

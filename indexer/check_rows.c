@@ -536,8 +536,8 @@ check_rows_open(struct check_rows *w, struct check *c)
 {
     memset(w, 0, sizeof(*w));
     w->c = c;
-    w->it = exi_rodb_iter_new(c->db);
-    w->heavy = exi_rodb_iter_new(c->db);
+    w->it = exi_rodb_iter_new(c->db, NULL);
+    w->heavy = exi_rodb_iter_new(c->db, NULL);
     w->seen = calloc(1, (size_t) (c->m.tx_count / 8 + 1));
     return w->it != NULL && w->heavy != NULL && w->seen != NULL ? EXI_OK
                                                                 : EXI_ENOMEM;

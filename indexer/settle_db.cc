@@ -44,7 +44,7 @@ class WriterEnv final : public leveldb::EnvWrapper
                         leveldb::RandomAccessFile **out) override
     {
         MappingP m;
-        Status s = MapFile(file, &m);
+        Status s = MapFile(file, false, &m);
 
         *out = s.ok() ? new MappedFile(std::move(m)) : nullptr;
         return s;

@@ -8,7 +8,8 @@
  *            indexer socket ----/-------------^ (bell)
  *
  * All of it runs in a worker's event loop; nothing here blocks for longer than
- * a warm read of the index.  Hashes are in internal byte order.
+ * a warm read of the index: what is not in memory is read by threads, which
+ * know nothing of all this (cold).  Hashes are in internal byte order.
  */
 
 #ifndef _NGX_ELECTRUMX_H_INCLUDED_
@@ -18,7 +19,9 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include <ngx_thread_pool.h>
 
+#include "exi_cold.h"
 #include "exi_bytes.h"
 #include "exi_err.h"
 #include "exi_format.h"
@@ -36,6 +39,11 @@
 #define NGX_ELECTRUMX_V(a, b, c)     ((a) * 10000 + (b) * 100 + (c))
 #define NGX_ELECTRUMX_PROTOCOL_MIN   NGX_ELECTRUMX_V(1, 4, 0)
 #define NGX_ELECTRUMX_PROTOCOL_MAX   NGX_ELECTRUMX_V(1, 7, 0)
+
+
+/* Unsent bytes of a session from which on a stream pauses (or max_queue, if
+   that is less). */
+#define NGX_ELECTRUMX_WINDOW         131072
 
 
 typedef struct ngx_electrumx_index_s     ngx_electrumx_index_t;
@@ -74,6 +82,8 @@ struct ngx_electrumx_index_s {
     ngx_array_t               *hosts;          /* ngx_str_t report services */
     ngx_flag_t                 strict;         /* methods as ElectrumX, off */
     time_t                     stale_after;    /* s, 24h; 0: never refused */
+    ngx_thread_pool_t         *threads;        /* read from disks; NULL: off,
+                                                  the worker waits */
 
     /* worker state, from init_process on */
     struct exi_store          *store;
@@ -90,12 +100,19 @@ struct ngx_electrumx_index_s {
                                                   "ready"; 0: none did */
     unsigned                   ready:1;        /* the last one did */
 
+    unsigned                   refreshing:1;   /* a thread opens files */
+    unsigned                   fetching:1;     /* a thread reads for the
+                                                  subscriptions */
+
     /* counters of this worker */
     ngx_uint_t                 nsessions;
     uint64_t                   accepted;
     uint64_t                   requests;
     uint64_t                   errors;
     uint64_t                   notifications;
+    uint64_t                   cold_tasks;     /* given to threads */
+    uint64_t                   cold_ranges;    /* read by them */
+    uint64_t                   cold_bytes;
 };
 
 
@@ -140,10 +157,14 @@ struct ngx_electrumx_session_s {
     ngx_uint_t                 ncalls;         /* node calls under way */
     ngx_uint_t                 nnotified;      /* about the present change */
     void                      *rpc;            /* more of rpc's own */
+    void                      *cold;           /* ngx_electrumx_cold.c's */
+    ngx_uint_t                 ncold;          /* requests put aside */
+    void                      *heavy;          /* tasks, or NULL */
 
     /* owned by ngx_electrumx_subscribe.c */
     void                      *subscriptions;
     ngx_queue_t                watches;        /* zero: none yet */
+    ngx_queue_t                leaving;        /* when the client has gone */
     ngx_uint_t                 nsubs;
     unsigned                   headers_sub:1;
 
@@ -169,6 +190,8 @@ struct ngx_electrumx_out_s {
     ngx_chain_t               *last;
     size_t                     size;           /* bytes in full buffers */
     size_t                     limit;
+    unsigned                   stream:1;       /* full buffers are sent */
+    unsigned                   begun:1;        /* one was */
 };
 
 
@@ -192,13 +215,30 @@ void ngx_electrumx_out_broadcast(ngx_electrumx_out_t *out);
 /* Gives it back unsent. */
 void ngx_electrumx_out_drop(ngx_electrumx_out_t *out);
 
+/* Makes an empty message one that leaves while it is written; those that are
+   sent meanwhile wait behind it.  One at a time of a session.  What was written
+   can't be taken back; limits are the writer's affair. */
+void ngx_electrumx_out_stream(ngx_electrumx_out_t *out);
+
+/* Unsent bytes that do not wait behind a stream. */
+size_t ngx_electrumx_out_unsent(ngx_electrumx_session_t *s);
+
+/* Appends a message to another and takes it; out->jw.err is EXI_ELIMIT if that
+   is too long. */
+void ngx_electrumx_out_join(ngx_electrumx_out_t *out,
+    ngx_electrumx_out_t *from);
+
 /* Ends a session: close after all queued bytes are sent (rc NGX_OK), or at once
    (NGX_ERROR).  Only marks and posts: s stays valid until the event ends. */
 void ngx_electrumx_session_close(ngx_electrumx_session_t *s, ngx_int_t rc);
 
+/* Looks at the session again: something it may have waited for is done. */
+void ngx_electrumx_session_wake(ngx_electrumx_session_t *s);
+
 /* Keeps the session's memory while an asynchronous call refers to it. */
 void ngx_electrumx_session_ref(ngx_electrumx_session_t *s);
 void ngx_electrumx_session_unref(ngx_electrumx_session_t *s);
+
 
 
 /* session: what the adapters use */
@@ -228,6 +268,16 @@ void ngx_electrumx_rpc_oversized(ngx_electrumx_session_t *s);
 /* The connection is gone: forget subscriptions and pending work. */
 void ngx_electrumx_rpc_closed(ngx_electrumx_session_t *s);
 
+/* Requests whose answers are still to come: calls to the node under way or
+   waiting, long ones. */
+ngx_uint_t ngx_electrumx_rpc_pending(ngx_electrumx_session_t *s);
+
+/* Long requests (ngx_electrumx_task.c): how many, whether so many that no more
+   may come; they may go on writing. */
+ngx_uint_t ngx_electrumx_tasks(ngx_electrumx_session_t *s);
+ngx_uint_t ngx_electrumx_tasks_full(ngx_electrumx_session_t *s);
+void ngx_electrumx_tasks_writable(ngx_electrumx_session_t *s);
+
 
 /* subscribe (ngx_electrumx_subscribe.c) */
 
@@ -237,6 +287,22 @@ void ngx_electrumx_subs_done(ngx_electrumx_index_t *index);
 
 /* Bell or timer: reads the change log and notifies.  Cheap if nothing new. */
 void ngx_electrumx_subs_changed(ngx_electrumx_index_t *index);
+
+
+/* cold (ngx_electrumx_cold.c) */
+
+/*
+ * Opens what is new of the index: in a thread if the index has a pool.  NGX_OK:
+ * done; NGX_AGAIN: under way; NGX_ERROR.
+ */
+ngx_int_t ngx_electrumx_refresh(ngx_electrumx_index_t *index);
+
+/* Whether the session waits for so many reads that its input has to wait. */
+ngx_uint_t ngx_electrumx_cold_full(ngx_electrumx_session_t *s);
+
+/* The index needs a descriptor for each of its files: raises the process's
+   limit, unless worker_rlimit_nofile sets it. */
+void ngx_electrumx_files(ngx_cycle_t *cycle);
 
 
 /* indexer socket (ngx_electrumx_indexer.c) */

@@ -7,7 +7,6 @@
 #include "ngx_electrumx_rpc.h"
 
 
-static void ngx_electrumx_answer_tail(ngx_electrumx_req_t *r);
 static void ngx_electrumx_answer_error(ngx_electrumx_req_t *r);
 static void ngx_electrumx_answer_undo(ngx_electrumx_req_t *r, size_t start);
 static ngx_int_t ngx_electrumx_fail_state(ngx_electrumx_req_t *r);
@@ -46,7 +45,7 @@ ngx_electrumx_answer(ngx_electrumx_req_t *r, size_t start, ngx_int_t rc)
         ngx_electrumx_answer_undo(r, start);
 
     } else if (rc == NGX_OK) {
-        ngx_electrumx_answer_tail(r);
+        ngx_electrumx_answer_end(r);
 
         if (r->out->jw.err != EXI_OK) {
             rc = ngx_electrumx_failf(r, NGX_ELECTRUMX_INVALID_REQUEST,
@@ -91,8 +90,8 @@ ngx_electrumx_answer(ngx_electrumx_req_t *r, size_t start, ngx_int_t rc)
 }
 
 
-static void
-ngx_electrumx_answer_tail(ngx_electrumx_req_t *r)
+void
+ngx_electrumx_answer_end(ngx_electrumx_req_t *r)
 {
     struct exi_jw  *jw;
 
@@ -183,6 +182,14 @@ ngx_electrumx_fail_exi(ngx_electrumx_req_t *r, int rc, const char *what)
 
     if (rc == EXI_ENOTREADY) {
         return ngx_electrumx_fail_state(r);
+    }
+
+    if (rc == EXI_ECOLD) {
+
+        /* not seen by the client: it will be run again */
+
+        return ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
+                                  "internal error: not in memory");
     }
 
     log = r->session->connection ? r->session->connection->log

@@ -162,6 +162,17 @@ ngx_electrumx_holds_much(ngx_electrumx_session_t *s)
 }
 
 
+ngx_uint_t
+ngx_electrumx_rpc_pending(ngx_electrumx_session_t *s)
+{
+    ngx_electrumx_waiting_t  *w;
+
+    w = s->rpc;
+
+    return s->ncalls + (w ? w->ncalls : 0) + ngx_electrumx_tasks(s);
+}
+
+
 /* Starts it, or lets it wait. */
 
 static ngx_int_t
@@ -255,40 +266,94 @@ static void
 ngx_electrumx_call_answer(ngx_electrumx_call_t *call, ngx_uint_t ok,
     u_char *json, size_t len)
 {
-    size_t                    start;
-    ngx_int_t                 rc;
     ngx_electrumx_req_t       r;
     ngx_electrumx_session_t  *s;
 
     s = call->session;
 
-    r.session = s;
-    r.index = s->index;
+    if (s->connection == NULL || s->dead) {
+        ngx_electrumx_call_done(call);
+        return;
+    }
+
+    ngx_electrumx_rpc_init(&r, s);
+
     r.batch = call->batch;
-    r.view = NULL;
-    r.id = call->id;
-    r.dialect = call->dialect;
-    r.method = NULL;
-    r.close = 0;
-    r.out = NULL;
+    r.out = r.batch ? r.batch->out : ngx_electrumx_out_new(s);
 
-    if (s->connection && !s->dead) {
-        r.out = r.batch ? r.batch->out : ngx_electrumx_out_new(s);
+    if (r.out == NULL) {
+        ngx_electrumx_session_close(s, NGX_ERROR);
+        ngx_electrumx_call_done(call);
+        return;
+    }
 
-        if (r.out == NULL) {
-            ngx_electrumx_session_close(s, NGX_ERROR);
+    ngx_electrumx_call_finish(&r, call, ok, json, len);
+}
+
+
+/* finish() may take the answer apart in its place, and be run again. */
+
+void
+ngx_electrumx_call_finish(ngx_electrumx_req_t *r, ngx_electrumx_call_t *call,
+    ngx_uint_t ok, u_char *json, size_t len)
+{
+    size_t      start;
+    u_char     *copy;
+    ngx_int_t   rc;
+    ngx_str_t   text;
+    ngx_uint_t  kept;
+
+    r->id = call->id;
+    r->dialect = call->dialect;
+
+    text.data = json;
+    text.len = len;
+    copy = json;
+
+    if (r->index->threads && call->finish != ngx_electrumx_finish_raw) {
+
+        copy = ngx_electrumx_alloc(len);
+
+        if (copy) {
+            ngx_memcpy(copy, json, len);
         }
     }
 
-    if (r.out) {
-        start = ngx_electrumx_answer_begin(&r);
-        rc = call->finish(&r, call, ok, json, len);
-        ngx_electrumx_answer(&r, start, rc);
-        ngx_electrumx_message_end();
+    start = ngx_electrumx_answer_begin(r);
+
+    if (copy) {
+        rc = call->finish(r, call, ok, copy, len);
+
+    } else {
+        rc = ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
+                                "internal error: out of memory");
     }
+
+    kept = 0;
+    rc = ngx_electrumx_cold_call(r, call, ok, &text, rc, &kept);
+
+    ngx_electrumx_answer(r, start, rc);
+    ngx_electrumx_message_end();
+
+    if (!kept) {
+        ngx_electrumx_call_done(call);
+    }
+}
+
+
+void
+ngx_electrumx_call_done(ngx_electrumx_call_t *call)
+{
+    ngx_electrumx_session_t  *s;
+
+    s = call->session;
 
     if (call->batch) {
         ngx_electrumx_batch_done(s, call->batch);
+    }
+
+    if (s->connection) {
+        ngx_electrumx_session_wake(s);
     }
 
     ngx_electrumx_call_free(call);

@@ -306,3 +306,45 @@ ngx_electrumx_init_tor(ngx_conf_t *cf, ngx_electrumx_index_t *index)
 
     return NGX_CONF_OK;
 }
+
+
+/* The thread pool that reads what is not in memory, or "off". */
+
+char *
+ngx_electrumx_set_threads(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t              *value;
+    ngx_electrumx_index_t  *index;
+
+    index = conf;
+    value = cf->args->elts;
+
+    if (index->threads != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        index->threads = NULL;
+        return NGX_CONF_OK;
+    }
+
+    index->threads = ngx_thread_pool_add(cf, &value[1]);
+
+    return index->threads ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_electrumx_init_threads(ngx_conf_t *cf, ngx_electrumx_index_t *index)
+{
+    if (index->threads == NGX_CONF_UNSET_PTR) {
+
+        index->threads = ngx_thread_pool_add(cf, NULL);
+
+        if (index->threads == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}

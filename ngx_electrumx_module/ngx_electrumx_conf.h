@@ -30,6 +30,11 @@ char *ngx_electrumx_set_addresses(ngx_conf_t *cf, ngx_command_t *cmd,
 /* Into a time_t: seconds, or 0 for "off". */
 char *ngx_electrumx_set_stale(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
+/* "threads NAME | off", and its default at the end of a block. */
+char *ngx_electrumx_set_threads(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_electrumx_init_threads(ngx_conf_t *cf, ngx_electrumx_index_t *index);
+
 /* Post handlers for ngx_electrumx_bounds_t. */
 char *ngx_electrumx_check_size(ngx_conf_t *cf, void *post, void *data);
 char *ngx_electrumx_check_msec(ngx_conf_t *cf, void *post, void *data);

@@ -5,7 +5,8 @@
  * unfinished message (in.line, in.ws) or input that was read but had to wait
  * (pend).  A turn of a session is bounded in time, messages and bytes; then it
  * is posted behind the other events.  Nothing is read while too much is queued
- * for the client (stopped): the session's step goes on when it was sent.
+ * for the client, too many of its requests wait for a disk, or it waits for too
+ * many long answers (stopped): the session's step goes on when that is over.
  */
 
 #include "ngx_electrumx_session.h"
@@ -18,7 +19,7 @@
 /* bounds of a turn */
 #define NGX_ELECTRUMX_TURN_READS    8
 #define NGX_ELECTRUMX_TURN_MSGS     128
-#define NGX_ELECTRUMX_TURN_NSEC     2000000
+#define NGX_ELECTRUMX_TURN_NSEC     500000
 
 
 typedef struct {
@@ -296,7 +297,9 @@ ngx_electrumx_input_may_go_on(ngx_electrumx_session_t *s,
         return NGX_ERROR;
     }
 
-    if (s->queued > s->index->max_queue) {
+    if (s->queued > s->index->max_queue || ngx_electrumx_cold_full(s)
+        || ngx_electrumx_tasks_full(s))
+    {
         ngx_electrumx_io(s)->stopped = 1;
         return NGX_AGAIN;
     }

@@ -192,6 +192,13 @@ static ngx_command_t  ngx_electrumx_commands[] = {
       offsetof(ngx_electrumx_index_t, stale_after),
       NULL },
 
+    { ngx_string("threads"),
+      NGX_ELECTRUMX_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_electrumx_set_threads,
+      0,
+      0,
+      NULL },
+
       ngx_null_command
 };
 
@@ -236,6 +243,10 @@ ngx_electrumx_init_process(ngx_cycle_t *cycle)
     ecf = (ngx_electrumx_conf_t *) ngx_get_conf(cycle->conf_ctx,
                                                 ngx_electrumx_module);
     named = ecf->named.elts;
+
+    if (ecf->named.nelts) {
+        ngx_electrumx_files(cycle);
+    }
 
     for (i = 0; i < ecf->named.nelts; i++) {
         ngx_electrumx_start(&named[i]->index, cycle);
@@ -293,7 +304,15 @@ ngx_electrumx_open(ngx_electrumx_index_t *index)
         }
     }
 
-    (void) exi_store_refresh(index->store);
+    if (index->view == NULL) {
+
+        /* at the start: nobody waits yet */
+
+        (void) exi_store_refresh(index->store);
+
+    } else {
+        (void) ngx_electrumx_refresh(index);
+    }
 
     if (index->view == NULL) {
 
@@ -301,7 +320,10 @@ ngx_electrumx_open(ngx_electrumx_index_t *index)
         if (rc != EXI_OK) {
             index->view = NULL;
             ngx_electrumx_store_log(index, 0, exi_strerror(rc));
+            return;
         }
+
+        exi_view_nowait(index->view, index->threads != NULL);
     }
 }
 
@@ -487,6 +509,7 @@ ngx_electrumx_add(ngx_conf_t *cf, ngx_electrumx_conf_t *ecf, ngx_str_t *name)
     named->index.max_queue = NGX_CONF_UNSET_SIZE;
     named->index.idle_timeout = NGX_CONF_UNSET_MSEC;
     named->index.send_timeout = NGX_CONF_UNSET_MSEC;
+    named->index.threads = NGX_CONF_UNSET_PTR;
     named->index.strict = NGX_CONF_UNSET;
     named->index.stale_after = NGX_CONF_UNSET;
 
@@ -644,6 +667,10 @@ ngx_electrumx_block_init(ngx_conf_t *cf, ngx_electrumx_conf_t *ecf,
     ngx_conf_init_msec_value(index->send_timeout, 60000);
     ngx_conf_init_value(index->strict, 0);
     ngx_conf_init_value(index->stale_after, 24 * 3600);
+
+    if (ngx_electrumx_init_threads(cf, index) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
 
     return ngx_electrumx_init_tor(cf, index);
 }

@@ -7,6 +7,10 @@
  * small answers become few buffers (few system calls; with TLS few records);
  * a small first one moves to a small block, so that a notification to every
  * session of a worker does not take a large block for each.
+ *
+ * A streamed message is queued block by block as it is written (WebSocket: each
+ * one a fragment); other messages wait behind it in a queue of their own, but
+ * for control frames, which may stand between fragments.
  */
 
 #include "ngx_electrumx_session.h"
@@ -48,9 +52,14 @@ static void ngx_electrumx_block_put(ngx_chain_t *cl);
 static void ngx_electrumx_blocks_put(ngx_chain_t *cl);
 static void ngx_electrumx_out_room(ngx_electrumx_out_t *out);
 static int ngx_electrumx_out_more(struct exi_jw *w, size_t need);
+static int ngx_electrumx_out_piece(struct exi_jw *w, size_t need);
 static size_t ngx_electrumx_out_frame(ngx_electrumx_out_t *out);
+static void ngx_electrumx_out_fragment(ngx_electrumx_out_t *out,
+    ngx_uint_t fin);
+static void ngx_electrumx_out_finish(ngx_electrumx_out_t *out);
+static void ngx_electrumx_out_unstream(ngx_electrumx_out_t *out);
 static void ngx_electrumx_out_queue(ngx_electrumx_session_t *s,
-    ngx_chain_t *first, ngx_chain_t *last, size_t size);
+    ngx_uint_t behind, ngx_chain_t *first, ngx_chain_t *last, size_t size);
 static void ngx_electrumx_out_copy(ngx_buf_t *b, ngx_chain_t *from);
 static void ngx_electrumx_out_later(ngx_event_t *ev);
 
@@ -285,6 +294,10 @@ ngx_electrumx_out_rewind(ngx_electrumx_out_t *out, size_t size)
 void
 ngx_electrumx_out_drop(ngx_electrumx_out_t *out)
 {
+    if (out->stream) {
+        ngx_electrumx_out_unstream(out);
+    }
+
     ngx_electrumx_blocks_put(out->first);
 
     if (ngx_electrumx_out_free == NULL && NGX_ELECTRUMX_BLOCKS) {
@@ -297,11 +310,182 @@ ngx_electrumx_out_drop(ngx_electrumx_out_t *out)
 
 
 void
+ngx_electrumx_out_join(ngx_electrumx_out_t *out, ngx_electrumx_out_t *from)
+{
+    size_t       size;
+    ngx_buf_t   *b;
+
+    size = ngx_electrumx_out_size(from);
+
+    if (out->jw.err == EXI_OK) {
+        out->jw.err = from->jw.err;
+    }
+
+    if (out->jw.err == EXI_OK
+        && size > out->limit - ngx_electrumx_out_size(out))
+    {
+        out->jw.err = EXI_ELIMIT;
+    }
+
+    if (out->jw.err == EXI_OK) {
+        b = out->last->buf;
+        b->last = out->jw.pos;
+        out->size += b->last - b->pos;
+
+        from->last->buf->last = from->jw.pos;
+        out->size += from->size;
+
+        out->last->next = from->first;
+        out->last = from->last;
+        from->first = NULL;
+
+        ngx_electrumx_out_room(out);
+    }
+
+    ngx_electrumx_out_drop(from);
+}
+
+
+/* Streams */
+
+void
+ngx_electrumx_out_stream(ngx_electrumx_out_t *out)
+{
+    out->stream = 1;
+    out->limit = NGX_MAX_SIZE_T_VALUE;
+    out->jw.more = ngx_electrumx_out_piece;
+
+    ngx_electrumx_out_room(out);
+
+    ngx_electrumx_io(out->session)->stream = out;
+}
+
+
+/* The block is full: it leaves, unless nobody is there to take it. */
+
+static int
+ngx_electrumx_out_piece(struct exi_jw *w, size_t need)
+{
+    ngx_buf_t                *b;
+    ngx_chain_t              *cl;
+    ngx_electrumx_io_t       *io;
+    ngx_electrumx_out_t      *out;
+    ngx_electrumx_session_t  *s;
+
+    out = w->ctx;
+    s = out->session;
+    io = s->io;
+
+    if (need > NGX_ELECTRUMX_PIECE) {
+        return EXI_EAPI;
+    }
+
+    if (s->dead || io->close_sent) {
+        cl = out->first;
+
+    } else {
+        cl = ngx_electrumx_block_get(1);
+        if (cl == NULL) {
+            return EXI_ENOMEM;
+        }
+
+        ngx_electrumx_out_fragment(out, 0);
+    }
+
+    b = cl->buf;
+    b->pos = b->start + NGX_ELECTRUMX_HEADROOM;
+    b->last = b->pos;
+
+    out->first = cl;
+    out->last = cl;
+
+    ngx_electrumx_out_room(out);
+
+    return EXI_OK;
+}
+
+
+/* Queues the block of a stream. */
+
+static void
+ngx_electrumx_out_fragment(ngx_electrumx_out_t *out, ngx_uint_t fin)
+{
+    size_t      n;
+    u_char      head[NGX_ELECTRUMX_WS_HEAD_MAX];
+    ngx_buf_t  *b;
+
+    b = out->first->buf;
+    b->last = out->jw.pos;
+
+    if (out->session->framing == NGX_ELECTRUMX_WS) {
+
+        n = ngx_electrumx_ws_head(head, out->begun ? NGX_ELECTRUMX_WS_MORE
+                                                   : NGX_ELECTRUMX_WS_TEXT,
+                                  b->last - b->pos);
+        if (!fin) {
+            head[0] &= ~NGX_ELECTRUMX_WS_FIN;
+        }
+
+        b->pos -= n;
+        ngx_memcpy(b->pos, head, n);
+
+    } else if (fin) {
+        *b->last++ = LF;
+    }
+
+    out->begun = 1;
+
+    ngx_electrumx_out_queue(out->session, 0, out->first, out->first,
+                            b->last - b->pos);
+    out->first = NULL;
+}
+
+
+static void
+ngx_electrumx_out_finish(ngx_electrumx_out_t *out)
+{
+    ngx_electrumx_out_fragment(out, 1);
+    ngx_electrumx_out_drop(out);
+}
+
+
+/* What waited behind it comes next. */
+
+static void
+ngx_electrumx_out_unstream(ngx_electrumx_out_t *out)
+{
+    ngx_electrumx_io_t  *io;
+
+    io = out->session->io;
+
+    out->stream = 0;
+    io->stream = NULL;
+
+    if (io->behind) {
+        ngx_electrumx_out_queue(out->session, 0, io->behind, io->behind_last,
+                                0);
+    }
+
+    io->behind = NULL;
+    io->behind_last = NULL;
+    io->nbehind = 0;
+}
+
+
+size_t
+ngx_electrumx_out_unsent(ngx_electrumx_session_t *s)
+{
+    return s->queued - ngx_electrumx_io(s)->nbehind;
+}
+
+
+void
 ngx_electrumx_out_send(ngx_electrumx_out_t *out)
 {
     size_t                    size;
     ngx_buf_t                *b;
-    ngx_chain_t              *cl;
+    ngx_uint_t                behind;
+    ngx_chain_t              *cl, *last;
     ngx_electrumx_io_t       *io;
     ngx_electrumx_session_t  *s;
 
@@ -321,30 +505,37 @@ ngx_electrumx_out_send(ngx_electrumx_out_t *out)
         return;
     }
 
+    if (out->stream) {
+        ngx_electrumx_out_finish(out);
+        return;
+    }
+
+    behind = (io->stream != NULL);
+    last = behind ? io->behind_last : io->last;
+
     size = ngx_electrumx_out_frame(out);
 
-    if (io->last && size <= (size_t) (io->last->buf->end - io->last->buf->last))
-    {
-        ngx_electrumx_out_copy(io->last->buf, out->first);
-        ngx_electrumx_out_queue(s, NULL, NULL, size);
+    if (last && size <= (size_t) (last->buf->end - last->buf->last)) {
+        ngx_electrumx_out_copy(last->buf, out->first);
+        ngx_electrumx_out_queue(s, behind, NULL, NULL, size);
         ngx_electrumx_out_drop(out);
         return;
     }
 
-    if (io->last == NULL && size <= NGX_ELECTRUMX_BLOCK_SMALL / 2) {
+    if (last == NULL && size <= NGX_ELECTRUMX_BLOCK_SMALL / 2) {
 
         cl = ngx_electrumx_block_get(0);
 
         if (cl) {
             b = cl->buf;
             ngx_electrumx_out_copy(b, out->first);
-            ngx_electrumx_out_queue(s, cl, cl, size);
+            ngx_electrumx_out_queue(s, behind, cl, cl, size);
             ngx_electrumx_out_drop(out);
             return;
         }
     }
 
-    ngx_electrumx_out_queue(s, out->first, out->last, size);
+    ngx_electrumx_out_queue(s, behind, out->first, out->last, size);
 
     out->first = NULL;
     ngx_electrumx_out_drop(out);
@@ -454,26 +645,37 @@ ngx_electrumx_out_copy(ngx_buf_t *b, ngx_chain_t *from)
 }
 
 
+/* Queues blocks; size: bytes that are new in the queues. */
+
 static void
-ngx_electrumx_out_queue(ngx_electrumx_session_t *s, ngx_chain_t *first,
-    ngx_chain_t *last, size_t size)
+ngx_electrumx_out_queue(ngx_electrumx_session_t *s, ngx_uint_t behind,
+    ngx_chain_t *first, ngx_chain_t *last, size_t size)
 {
-    ngx_electrumx_io_t  *io;
+    ngx_chain_t         **head, **tail;
+    ngx_electrumx_io_t   *io;
 
     io = s->io;
 
+    head = behind ? &io->behind : &io->first;
+    tail = behind ? &io->behind_last : &io->last;
+
     if (first) {
-        if (io->last) {
-            io->last->next = first;
+        if (*tail) {
+            (*tail)->next = first;
 
         } else {
-            io->first = first;
+            *head = first;
         }
 
-        io->last = last;
+        *tail = last;
     }
 
     s->queued += size;
+
+    if (behind) {
+        io->nbehind += size;
+        return;
+    }
 
     if (io->later) {
         io->later = 0;
@@ -510,7 +712,7 @@ ngx_electrumx_out_control(ngx_electrumx_session_t *s, ngx_uint_t opcode,
             return NGX_ERROR;
         }
 
-        ngx_electrumx_out_queue(s, cl, cl, 0);
+        ngx_electrumx_out_queue(s, 0, cl, cl, 0);
     }
 
     b = cl->buf;
@@ -520,7 +722,7 @@ ngx_electrumx_out_control(ngx_electrumx_session_t *s, ngx_uint_t opcode,
         b->last = ngx_cpymem(b->last, data, len);
     }
 
-    ngx_electrumx_out_queue(s, NULL, NULL, n + len);
+    ngx_electrumx_out_queue(s, 0, NULL, NULL, n + len);
 
     return NGX_OK;
 }
@@ -558,14 +760,14 @@ ngx_electrumx_out_flush(ngx_electrumx_session_t *s)
 
     if (rest == NULL) {
         io->last = NULL;
-        s->queued = 0;
+        s->queued = io->nbehind;
 
         if (c->write->timer_set) {
             ngx_del_timer(c->write);
         }
 
     } else {
-        s->queued -= ngx_min((size_t) sent, s->queued);
+        s->queued -= ngx_min((size_t) sent, ngx_electrumx_out_unsent(s));
 
         if (sent > 0 || !c->write->timer_set) {
             ngx_add_timer(c->write, s->index->send_timeout);
@@ -588,9 +790,13 @@ ngx_electrumx_out_clear(ngx_electrumx_session_t *s)
     io = s->io;
 
     ngx_electrumx_blocks_put(io->first);
+    ngx_electrumx_blocks_put(io->behind);
 
     io->first = NULL;
     io->last = NULL;
+    io->behind = NULL;
+    io->behind_last = NULL;
+    io->nbehind = 0;
     s->queued = 0;
 }
 

@@ -42,8 +42,6 @@ static void ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s,
     ngx_electrumx_json_t *v);
 static void ngx_electrumx_rpc_member(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v);
-static void ngx_electrumx_rpc_init(ngx_electrumx_req_t *r,
-    ngx_electrumx_session_t *s);
 static ngx_int_t ngx_electrumx_rpc_run(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *method, ngx_electrumx_json_t *params);
 static ngx_int_t ngx_electrumx_rpc_strict(ngx_electrumx_req_t *r);
@@ -90,6 +88,31 @@ ngx_electrumx_rpc_message(ngx_electrumx_session_t *s, u_char *msg, size_t len)
     }
 
     ngx_electrumx_message_end();
+}
+
+
+void
+ngx_electrumx_rpc_again(ngx_electrumx_req_t *r, u_char *text, size_t len)
+{
+    size_t                 start;
+    ngx_electrumx_json_t  *v;
+
+    if (ngx_electrumx_rpc_parse(text, len, &v) > 0) {
+        r->session->nrequests--;
+        r->index->requests--;
+        ngx_electrumx_rpc_member(r, v);
+        return;
+    }
+
+    /* it was read before: only memory can have run out */
+
+    ngx_str_set(&r->id, "null");
+
+    start = ngx_electrumx_answer_begin(r);
+
+    ngx_electrumx_answer(r, start,
+                         ngx_electrumx_fail(r, NGX_ELECTRUMX_INTERNAL,
+                                            "internal error: out of memory"));
 }
 
 
@@ -207,8 +230,10 @@ ngx_electrumx_rpc_oversized(ngx_electrumx_session_t *s)
 void
 ngx_electrumx_rpc_closed(ngx_electrumx_session_t *s)
 {
+    ngx_electrumx_tasks_closed(s);
     ngx_electrumx_subs_closed(s);
     ngx_electrumx_calls_closed(s);
+    ngx_electrumx_cold_closed(s);
 }
 
 
@@ -241,13 +266,14 @@ ngx_electrumx_rpc_refuse(ngx_electrumx_session_t *s, ngx_int_t code,
 }
 
 
-static void
+void
 ngx_electrumx_rpc_init(ngx_electrumx_req_t *r, ngx_electrumx_session_t *s)
 {
     r->session = s;
     r->index = s->index;
     r->out = NULL;
     r->batch = NULL;
+    r->cold = NULL;
     r->view = NULL;
     r->id.len = 0;
     r->dialect = NGX_ELECTRUMX_JSONRPC_LOOSE;
@@ -315,6 +341,7 @@ ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s, ngx_electrumx_json_t *v)
     batch->pending = 1;
     batch->answers = 0;
     batch->close = 0;
+    batch->work = 0;
 
     exi_jw_char(&batch->out->jw, '[');
 
@@ -371,10 +398,13 @@ ngx_electrumx_rpc_member(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v)
 {
     size_t                 start;
     ngx_int_t              rc;
+    ngx_str_t              text;
     ngx_electrumx_json_t  *method, *params;
 
     r->session->nrequests++;
     r->index->requests++;
+
+    ngx_electrumx_cold_text(r, v, &text);
 
     if (v->type != NGX_ELECTRUMX_JSON_OBJECT) {
         ngx_str_set(&r->id, "null");
@@ -389,6 +419,7 @@ ngx_electrumx_rpc_member(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v)
 
         if (rc == NGX_OK) {
             rc = ngx_electrumx_rpc_run(r, method, params);
+            rc = ngx_electrumx_cold_request(r, &text, rc);
         }
     }
 
@@ -585,6 +616,8 @@ ngx_electrumx_rpc_strict(ngx_electrumx_req_t *r)
 }
 
 
+/* View */
+
 ngx_int_t
 ngx_electrumx_view(ngx_electrumx_req_t *r)
 {
@@ -610,7 +643,7 @@ ngx_electrumx_view(ngx_electrumx_req_t *r)
             rc = exi_view_begin(index->view);
 
             if (rc == EXI_ENOTREADY
-                && exi_store_refresh(index->store) == EXI_OK)
+                && ngx_electrumx_refresh(index) == NGX_OK)
             {
                 rc = exi_view_begin(index->view);
             }

@@ -37,6 +37,8 @@
 typedef struct ngx_electrumx_req_s     ngx_electrumx_req_t;
 typedef struct ngx_electrumx_batch_s   ngx_electrumx_batch_t;
 typedef struct ngx_electrumx_call_s    ngx_electrumx_call_t;
+typedef struct ngx_electrumx_cold_s    ngx_electrumx_cold_t;
+typedef struct ngx_electrumx_read_s    ngx_electrumx_read_t;
 
 
 /*
@@ -77,6 +79,7 @@ struct ngx_electrumx_req_s {
     ngx_electrumx_index_t       *index;
     ngx_electrumx_out_t         *out;
     ngx_electrumx_batch_t       *batch;       /* or NULL */
+    ngx_electrumx_cold_t        *cold;        /* run again; or NULL */
     struct exi_view             *view;        /* begun, or NULL */
     ngx_str_t                    id;          /* as it came; empty: none */
     ngx_electrumx_dialect_e      dialect;
@@ -99,6 +102,7 @@ struct ngx_electrumx_batch_s {
     ngx_uint_t                   pending;     /* calls, + 1 while it is read */
     ngx_uint_t                   answers;
     ngx_uint_t                   close;       /* the session, after it */
+    ngx_uint_t                   work;        /* entries read so far */
 };
 
 
@@ -152,6 +156,9 @@ typedef struct {
                                                  sessions, in turn */
     ngx_uint_t                   ncalls;      /* under way */
 
+    ngx_queue_t                  jobs;        /* ngx_electrumx_job.c */
+    struct ngx_electrumx_known_s  *known;
+
     ngx_electrumx_banner_t       banner;
     ngx_electrumx_banner_t       tor_banner;
 
@@ -184,12 +191,22 @@ ngx_int_t ngx_electrumx_view(ngx_electrumx_req_t *r);
 void *ngx_electrumx_alloc(size_t size);
 extern const struct exi_arena  ngx_electrumx_arena;
 
+/* An empty request of the session. */
+void ngx_electrumx_rpc_init(ngx_electrumx_req_t *r,
+    ngx_electrumx_session_t *s);
+
+/* Runs a request that was put aside from its text, which is changed. */
+void ngx_electrumx_rpc_again(ngx_electrumx_req_t *r, u_char *text, size_t len);
+
 /* Writes what precedes the result; returns where the answer starts. */
 size_t ngx_electrumx_answer_begin(ngx_electrumx_req_t *r);
 
 /* Completes the answer (rc: of the handler); one that is no member of a batch
    is sent. */
 void ngx_electrumx_answer(ngx_electrumx_req_t *r, size_t start, ngx_int_t rc);
+
+/* Writes what follows the result; of a streamed answer. */
+void ngx_electrumx_answer_end(ngx_electrumx_req_t *r);
 
 /* A message has been answered as far as possible now: ends the view, frees the
    memory. */
@@ -207,6 +224,53 @@ void ngx_electrumx_hold(ngx_electrumx_session_t *s, size_t *held, size_t size);
 /* Most entries of a history that fit an answer. */
 #define ngx_electrumx_history_limit(index)                                    \
     ((index)->max_response > 199 ? ((index)->max_response - 100) / 99 : 1)
+
+
+/* scripts */
+
+/* What a list of the protocol is written with. */
+
+typedef struct {
+    ngx_str_t                    open;        /* up to and with the "[" */
+    ngx_str_t                    close;
+} ngx_electrumx_list_form_t;
+
+typedef struct {
+    struct exi_jw               *jw;
+    struct exi_view             *view;        /* for outputs with tokens */
+    ngx_uint_t                   n;
+    uint64_t                     from;        /* confirmed ones: heights */
+    uint64_t                     to;          /* from <= height < to */
+} ngx_electrumx_rows_t;
+
+/* Write one entry; ctx: ngx_electrumx_rows_t. */
+int ngx_electrumx_history_row(void *ctx, const struct exi_hist *h);
+int ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u);
+
+/* Status of the script (14 bytes of key) in the view.  EXI_EHEAVY: to be found
+   out by a job first; EXI_ELIMIT: the history is too large. */
+int ngx_electrumx_script_status(ngx_electrumx_index_t *index,
+    struct exi_view *view, const u_char *key, uint64_t light, u_char *status,
+    bool *some);
+
+
+/* tasks */
+
+/*
+ * The request, which has r->view, is answered later, in slices.  NGX_AGAIN, to
+ * be returned by the handler; NGX_ERROR: the error is in r.
+ * history: flags EXI_HIST_*, confirmed entries with from <= height < to.
+ * park: run the handler again when a job of that kind (ngx_electrumx_job_e) is
+ * done.
+ */
+ngx_int_t ngx_electrumx_task_history(ngx_electrumx_req_t *r, ngx_uint_t flags,
+    uint64_t from, uint64_t to, const ngx_electrumx_list_form_t *form);
+ngx_int_t ngx_electrumx_task_unspent(ngx_electrumx_req_t *r,
+    const ngx_electrumx_list_form_t *form);
+ngx_int_t ngx_electrumx_task_park(ngx_electrumx_req_t *r, ngx_uint_t kind);
+
+/* The session is gone: forgets its tasks. */
+void ngx_electrumx_tasks_closed(ngx_electrumx_session_t *s);
 
 
 /* methods */
@@ -318,6 +382,15 @@ ngx_int_t ngx_electrumx_call(ngx_electrumx_req_t *r, const char *name,
     ngx_str_t *params, ngx_electrumx_finish_pt finish,
     ngx_electrumx_call_t **call);
 
+/* Runs finish() of a call on (a copy of) the node's answer; the call stays the
+   caller's.  NGX_AGAIN: another call, or the request was put aside. */
+void ngx_electrumx_call_finish(ngx_electrumx_req_t *r,
+    ngx_electrumx_call_t *call, ngx_uint_t ok, u_char *json, size_t len);
+
+/* Ends the pending part of a batch, the memory and the reference of a call that
+   has been answered. */
+void ngx_electrumx_call_done(ngx_electrumx_call_t *call);
+
 /* The session is gone: drops its waiting calls. */
 void ngx_electrumx_calls_closed(ngx_electrumx_session_t *s);
 
@@ -341,6 +414,51 @@ ngx_int_t ngx_electrumx_pick(u_char *json, size_t len, const char *name,
 /* Same for the object stored under the name of a fact; needs r->view. */
 ngx_int_t ngx_electrumx_pick_fact(ngx_electrumx_req_t *r, const char *fact,
     const char *name, ngx_electrumx_json_t *value);
+
+
+/* cold: requests that need what is not in memory (ngx_electrumx_cold.c) */
+
+/* Each round reads something that was not there before: only a machine that
+   drops pages as fast as they are read comes near. */
+#define NGX_ELECTRUMX_COLD_ROUNDS    1000
+
+/* The request's text as it came, before its strings are decoded in place; good
+   as long as the message. */
+void ngx_electrumx_cold_text(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v,
+    ngx_str_t *text);
+
+/*
+ * After a handler that returned rc: when one of its queries lacked something,
+ * what it has done does not count, and the request is put aside until that was
+ * read: NGX_AGAIN.  Else, or when that can't be: what is to be answered.
+ */
+ngx_int_t ngx_electrumx_cold_request(ngx_electrumx_req_t *r, ngx_str_t *text,
+    ngx_int_t rc);
+
+/* The same after finish(): json is the node's answer as it came.  The call
+   belongs to the request put aside if *kept. */
+ngx_int_t ngx_electrumx_cold_call(ngx_electrumx_req_t *r,
+    ngx_electrumx_call_t *call, ngx_uint_t ok, ngx_str_t *json, ngx_int_t rc,
+    ngx_uint_t *kept);
+
+/* Has what the view's queries lacked read, then calls handler(data); one at a
+   time for an index.  NGX_DECLINED: nothing lacked; NGX_ERROR: not now. */
+ngx_int_t ngx_electrumx_cold_fetch(ngx_electrumx_index_t *index,
+    struct exi_view *view, void (*handler)(void *data), void *data);
+
+/*
+ * For a slice: has the list read, which is taken, then calls ready(data,
+ * failed); *owner is the read until then.  NGX_ERROR: not now (no call).
+ */
+ngx_int_t ngx_electrumx_cold_read(ngx_electrumx_index_t *index,
+    struct exi_cold_list *list, void (*ready)(void *data, ngx_uint_t failed),
+    void *data, ngx_electrumx_read_t **owner);
+
+/* Its owner goes: ready() will not be called.  NULL is allowed. */
+void ngx_electrumx_cold_forget(ngx_electrumx_read_t *t);
+
+/* The session is gone: drops what has not begun. */
+void ngx_electrumx_cold_closed(ngx_electrumx_session_t *s);
 
 
 /* transactions */
@@ -430,12 +548,13 @@ void ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
 /*
  * Subscribes the session to a script as spelled: a hash (64 digits, either
  * case) or an address (no character of it needs an escape in JSON).
- * *some false: the status is null.  EXI_ELIMIT: history too large, or
- * EXI_ENOMEM ...: not subscribed.
+ * light: as of ngx_electrumx_script_status().  *some false: the status is
+ * null.  EXI_EHEAVY, EXI_ELIMIT: history too large, or EXI_ENOMEM ...: not
+ * subscribed.
  */
 int ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
     ngx_electrumx_by_e by, const ngx_str_t *spelling, const u_char *hash,
-    u_char *status, ngx_uint_t *some);
+    uint64_t light, u_char *status, ngx_uint_t *some);
 
 /* Whether it was subscribed. */
 ngx_uint_t ngx_electrumx_subs_remove(ngx_electrumx_session_t *s,

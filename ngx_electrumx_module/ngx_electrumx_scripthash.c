@@ -3,36 +3,54 @@
  * gives the hash in both; the answers of 1.7 are objects.
  */
 
-#include "ngx_electrumx_rpc.h"
+#include "ngx_electrumx_heavy.h"
 #include "exi_coin.h"
 #include "exi_token.h"
 
 
-#define NGX_ELECTRUMX_FOUND  1                /* ends a query */
+#define NGX_ELECTRUMX_FOUND  2                /* ends a query */
+
+/* entries that the members of a batch may read at once, all together; and that
+   each of them may then */
+#define NGX_ELECTRUMX_BATCH_WORK   8192
+#define NGX_ELECTRUMX_BATCH_LIGHT  16
+#define NGX_ELECTRUMX_BATCH_STATUS 32         /* counted for a status */
 
 
-typedef struct {
-    struct exi_jw             *jw;
-    struct exi_view           *view;          /* unspent outputs only */
-    ngx_uint_t                 n;
-    uint64_t                   from;          /* confirmed ones: heights */
-    uint64_t                   to;            /* from <= height < to */
-} ngx_electrumx_rows_t;
-
-
+static uint64_t ngx_electrumx_light(ngx_electrumx_req_t *r);
+static void ngx_electrumx_worked(ngx_electrumx_req_t *r, ngx_uint_t n);
 static ngx_int_t ngx_electrumx_token_filter(ngx_electrumx_req_t *r,
     enum exi_tokens *tokens);
 static ngx_int_t ngx_electrumx_history(ngx_electrumx_req_t *r,
-    ngx_uint_t flags);
-static int ngx_electrumx_history_row(void *ctx, const struct exi_hist *h);
-static int ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u);
+    const ngx_electrumx_list_form_t *form);
+static ngx_int_t ngx_electrumx_mempool(ngx_electrumx_req_t *r,
+    const ngx_electrumx_list_form_t *form);
+static ngx_int_t ngx_electrumx_unspent(ngx_electrumx_req_t *r,
+    const ngx_electrumx_list_form_t *form);
+static ngx_int_t ngx_electrumx_list(ngx_electrumx_req_t *r, ngx_uint_t flags,
+    uint64_t from, uint64_t to, const ngx_electrumx_list_form_t *form);
 static ngx_int_t ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc,
-    const char *what);
-static ngx_int_t ngx_electrumx_wrapped(ngx_electrumx_req_t *r,
-    ngx_int_t rc);
+    ngx_electrumx_rows_t *rows, const ngx_electrumx_list_form_t *form);
 static void ngx_electrumx_status(ngx_electrumx_req_t *r, const u_char *status,
     ngx_uint_t some);
+static ngx_int_t ngx_electrumx_first(ngx_electrumx_req_t *r,
+    struct exi_hist *first, ngx_uint_t *some);
 static int ngx_electrumx_first_row(void *ctx, const struct exi_hist *h);
+
+
+/* The lists of 1.7 are members of an object. */
+
+static const ngx_electrumx_list_form_t  ngx_electrumx_plain = {
+    ngx_string("["), ngx_string("]")
+};
+
+static const ngx_electrumx_list_form_t  ngx_electrumx_in_history = {
+    ngx_string("{\"history\":["), ngx_string("]}")
+};
+
+static const ngx_electrumx_list_form_t  ngx_electrumx_in_utxos = {
+    ngx_string("{\"utxos\":["), ngx_string("]}")
+};
 
 
 static ngx_inline void
@@ -42,14 +60,35 @@ ngx_electrumx_skey(struct exi_skey *key, const u_char *hash)
 }
 
 
+/* How many entries the request may read at once. */
+
+static uint64_t
+ngx_electrumx_light(ngx_electrumx_req_t *r)
+{
+    return r->batch && r->batch->work > NGX_ELECTRUMX_BATCH_WORK
+           ? NGX_ELECTRUMX_BATCH_LIGHT : NGX_ELECTRUMX_LIGHT;
+}
+
+
+static void
+ngx_electrumx_worked(ngx_electrumx_req_t *r, ngx_uint_t n)
+{
+    if (r->batch) {
+        r->batch->work += n;
+    }
+}
+
+
 ngx_int_t
 ngx_electrumx_get_balance(ngx_electrumx_req_t *r)
 {
-    int              rc;
-    int64_t          confirmed, unconfirmed;
-    struct exi_jw   *jw;
-    enum exi_tokens  tokens;
-    struct exi_skey  key;
+    int                     rc;
+    int64_t                 confirmed, unconfirmed;
+    struct exi_jw          *jw;
+    enum exi_tokens         tokens;
+    struct exi_sum          sum;
+    struct exi_skey         key;
+    ngx_electrumx_known_t  *known;
 
     if (ngx_electrumx_token_filter(r, &tokens) != NGX_OK) {
         return NGX_ERROR;
@@ -57,11 +96,34 @@ ngx_electrumx_get_balance(ngx_electrumx_req_t *r)
 
     ngx_electrumx_skey(&key, r->args[0].hash);
 
-    rc = exi_balance(r->view, &ngx_electrumx_arena, &key, tokens, &confirmed,
-                     &unconfirmed);
+    known = ngx_electrumx_state(r->index)->known;
+
+    if (ngx_electrumx_coin(r->view) & EXI_COIN_TOKENS) {
+
+        /* sums are kept of all outputs only */
+
+        known = NULL;
+        rc = exi_balance(r->view, &ngx_electrumx_arena, &key, tokens,
+                         &confirmed, &unconfirmed);
+
+    } else {
+        ngx_electrumx_known_sum(known, key.b, &sum);
+
+        rc = exi_balance_from(r->view, &ngx_electrumx_arena, &key,
+                              ngx_electrumx_light(r), &sum, &confirmed,
+                              &unconfirmed);
+    }
+
+    if (rc == EXI_EHEAVY) {
+        return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_SUM);
+    }
 
     if (rc != EXI_OK) {
         return ngx_electrumx_fail_exi(r, rc, "balance");
+    }
+
+    if (known) {
+        ngx_electrumx_known_set_sum(known, key.b, &sum);
     }
 
     jw = &r->out->jw;
@@ -132,28 +194,65 @@ ngx_electrumx_token_filter(ngx_electrumx_req_t *r, enum exi_tokens *tokens)
 ngx_int_t
 ngx_electrumx_get_history(ngx_electrumx_req_t *r)
 {
-    if (r->args[2].num == UINT64_MAX) {
-        return ngx_electrumx_history(r, EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL);
-    }
+    return ngx_electrumx_history(r, &ngx_electrumx_plain);
+}
 
-    if (r->args[1].num > r->args[2].num) {
+
+ngx_int_t
+ngx_electrumx_spk_history(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_history(r, &ngx_electrumx_in_history);
+}
+
+
+static ngx_int_t
+ngx_electrumx_history(ngx_electrumx_req_t *r,
+    const ngx_electrumx_list_form_t *form)
+{
+    uint64_t  from, to;
+
+    from = r->args[1].num;
+    to = r->args[2].num;
+
+    if (from > to) {
         return ngx_electrumx_fail(r, NGX_ELECTRUMX_BAD_ARGUMENTS,
                                   "to_height: less than from_height");
     }
 
-    return ngx_electrumx_history(r, EXI_HIST_CONFIRMED);
+    return ngx_electrumx_list(r, to == UINT64_MAX
+                                 ? EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL
+                                 : EXI_HIST_CONFIRMED,
+                              from, to, form);
 }
 
 
 ngx_int_t
 ngx_electrumx_get_mempool(ngx_electrumx_req_t *r)
 {
-    return ngx_electrumx_history(r, EXI_HIST_MEMPOOL);
+    return ngx_electrumx_mempool(r, &ngx_electrumx_plain);
+}
+
+
+ngx_int_t
+ngx_electrumx_spk_mempool(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_mempool(r, &ngx_electrumx_in_history);
 }
 
 
 static ngx_int_t
-ngx_electrumx_history(ngx_electrumx_req_t *r, ngx_uint_t flags)
+ngx_electrumx_mempool(ngx_electrumx_req_t *r,
+    const ngx_electrumx_list_form_t *form)
+{
+    return ngx_electrumx_list(r, EXI_HIST_MEMPOOL, 0, UINT64_MAX, form);
+}
+
+
+/* All at once, or as a task. */
+
+static ngx_int_t
+ngx_electrumx_list(ngx_electrumx_req_t *r, ngx_uint_t flags, uint64_t from,
+    uint64_t to, const ngx_electrumx_list_form_t *form)
 {
     int                   rc;
     struct exi_skey       key;
@@ -163,25 +262,26 @@ ngx_electrumx_history(ngx_electrumx_req_t *r, ngx_uint_t flags)
 
     rows.jw = &r->out->jw;
     rows.n = 0;
-    rows.from = 0;
-    rows.to = UINT64_MAX;
+    rows.from = from;
+    rows.to = to;
 
-    if (flags & EXI_HIST_CONFIRMED) {
-        rows.from = r->args[1].num;
-        rows.to = r->args[2].num;
+    exi_jw_raw(rows.jw, form->open.data, form->open.len);
+
+    rc = exi_history_light(r->view, &ngx_electrumx_arena, &key,
+                           (unsigned) flags,
+                           ngx_electrumx_history_limit(r->index),
+                           ngx_electrumx_light(r), ngx_electrumx_history_row,
+                           &rows);
+
+    if (rc == EXI_EHEAVY) {
+        return ngx_electrumx_task_history(r, flags, from, to, form);
     }
 
-    exi_jw_char(rows.jw, '[');
-
-    rc = exi_history(r->view, &ngx_electrumx_arena, &key, (unsigned) flags,
-                     ngx_electrumx_history_limit(r->index),
-                     ngx_electrumx_history_row, &rows);
-
-    return ngx_electrumx_rows_end(r, rc, "history");
+    return ngx_electrumx_rows_end(r, rc, &rows, form);
 }
 
 
-static int
+int
 ngx_electrumx_history_row(void *ctx, const struct exi_hist *h)
 {
     struct exi_jw         *jw;
@@ -221,6 +321,21 @@ ngx_electrumx_history_row(void *ctx, const struct exi_hist *h)
 ngx_int_t
 ngx_electrumx_listunspent(ngx_electrumx_req_t *r)
 {
+    return ngx_electrumx_unspent(r, &ngx_electrumx_plain);
+}
+
+
+ngx_int_t
+ngx_electrumx_spk_listunspent(ngx_electrumx_req_t *r)
+{
+    return ngx_electrumx_unspent(r, &ngx_electrumx_in_utxos);
+}
+
+
+static ngx_int_t
+ngx_electrumx_unspent(ngx_electrumx_req_t *r,
+    const ngx_electrumx_list_form_t *form)
+{
     int                   rc;
     enum exi_tokens       tokens;
     struct exi_skey       key;
@@ -236,16 +351,24 @@ ngx_electrumx_listunspent(ngx_electrumx_req_t *r)
     rows.view = r->view;
     rows.n = 0;
 
-    exi_jw_char(rows.jw, '[');
+    exi_jw_raw(rows.jw, form->open.data, form->open.len);
 
-    rc = exi_unspent(r->view, &ngx_electrumx_arena, &key, tokens, 0,
+    /* nor do the slices of a long list know of tokens */
+
+    rc = exi_unspent(r->view, &ngx_electrumx_arena, &key, tokens,
+                     (ngx_electrumx_coin(r->view) & EXI_COIN_TOKENS)
+                     ? 0 : ngx_electrumx_light(r),
                      ngx_electrumx_unspent_row, &rows);
 
-    return ngx_electrumx_rows_end(r, rc, "unspent outputs");
+    if (rc == EXI_ELIMIT && rows.n == 0) {
+        return ngx_electrumx_task_unspent(r, form);
+    }
+
+    return ngx_electrumx_rows_end(r, rc, &rows, form);
 }
 
 
-static int
+int
 ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u)
 {
     int                    rc;
@@ -291,8 +414,11 @@ ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u)
 /* An answer that outgrew its limit is told by the envelope. */
 
 static ngx_int_t
-ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc, const char *what)
+ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc,
+    ngx_electrumx_rows_t *rows, const ngx_electrumx_list_form_t *form)
 {
+    ngx_electrumx_worked(r, rows->n);
+
     if (r->out->jw.err != EXI_OK) {
         return NGX_OK;
     }
@@ -303,68 +429,30 @@ ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc, const char *what)
     }
 
     if (rc != EXI_OK) {
-        return ngx_electrumx_fail_exi(r, rc, what);
+        return ngx_electrumx_fail_exi(r, rc, "script");
     }
 
-    exi_jw_char(&r->out->jw, ']');
+    exi_jw_raw(&r->out->jw, form->close.data, form->close.len);
 
     return NGX_OK;
-}
-
-
-/* The lists of 1.7 are members of an object. */
-
-ngx_int_t
-ngx_electrumx_spk_history(ngx_electrumx_req_t *r)
-{
-    exi_jw_lit(&r->out->jw, "{\"history\":");
-
-    return ngx_electrumx_wrapped(r, ngx_electrumx_get_history(r));
-}
-
-
-ngx_int_t
-ngx_electrumx_spk_mempool(ngx_electrumx_req_t *r)
-{
-    exi_jw_lit(&r->out->jw, "{\"history\":");
-
-    return ngx_electrumx_wrapped(r, ngx_electrumx_get_mempool(r));
-}
-
-
-ngx_int_t
-ngx_electrumx_spk_listunspent(ngx_electrumx_req_t *r)
-{
-    exi_jw_lit(&r->out->jw, "{\"utxos\":");
-
-    return ngx_electrumx_wrapped(r, ngx_electrumx_listunspent(r));
-}
-
-
-static ngx_int_t
-ngx_electrumx_wrapped(ngx_electrumx_req_t *r, ngx_int_t rc)
-{
-    if (rc == NGX_OK) {
-        exi_jw_char(&r->out->jw, '}');
-    }
-
-    return rc;
 }
 
 
 ngx_int_t
 ngx_electrumx_get_status(ngx_electrumx_req_t *r)
 {
-    int              rc;
-    bool             some;
-    u_char           status[EXI_HASH_LEN];
-    struct exi_skey  key;
+    int     rc;
+    bool    some;
+    u_char  status[EXI_HASH_LEN];
 
-    ngx_electrumx_skey(&key, r->args[0].hash);
+    some = 0;
 
-    rc = exi_script_status(r->view, &ngx_electrumx_arena, &key,
-                           ngx_electrumx_history_limit(r->index), status,
-                           &some);
+    rc = ngx_electrumx_script_status(r->index, r->view, r->args[0].hash,
+                                     ngx_electrumx_light(r), status, &some);
+
+    if (rc == EXI_EHEAVY) {
+        return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_STATUS);
+    }
 
     if (rc == EXI_ELIMIT) {
         return ngx_electrumx_fail(r, NGX_ELECTRUMX_HISTORY_TOO_LARGE,
@@ -394,40 +482,64 @@ ngx_electrumx_status(ngx_electrumx_req_t *r, const u_char *status,
 }
 
 
+int
+ngx_electrumx_script_status(ngx_electrumx_index_t *index,
+    struct exi_view *view, const u_char *key, uint64_t light, u_char *status,
+    bool *some)
+{
+    int                     rc;
+    struct exi_mid          mid;
+    struct exi_skey         skey;
+    ngx_electrumx_known_t  *known;
+
+    ngx_electrumx_skey(&skey, key);
+
+    known = ngx_electrumx_state(index)->known;
+
+    ngx_electrumx_known_mid(known, key, &mid);
+
+    rc = exi_script_status_from(view, &ngx_electrumx_arena, &skey,
+                                ngx_electrumx_history_limit(index), light,
+                                &mid, status, some);
+
+    if (rc == EXI_OK) {
+        ngx_electrumx_known_set_mid(known, key, &mid);
+    }
+
+    return rc;
+}
+
+
 /* The first transaction of a script; in the mempool its block is all zeros. */
 
 ngx_int_t
 ngx_electrumx_get_first_use(ngx_electrumx_req_t *r)
 {
     int               rc;
+    ngx_uint_t        some;
     struct exi_jw    *jw;
     struct exi_hist   first;
-    struct exi_skey   key;
     struct exi_blkid  block;
 
-    ngx_electrumx_skey(&key, r->args[0].hash);
-
-    rc = exi_history(r->view, &ngx_electrumx_arena, &key,
-                     EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL, 0,
-                     ngx_electrumx_first_row, &first);
+    if (ngx_electrumx_first(r, &first, &some) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     jw = &r->out->jw;
 
-    if (rc == EXI_OK) {
+    if (!some) {
         exi_jw_lit(jw, "null");
         return NGX_OK;
     }
 
     ngx_memzero(block.b, EXI_HASH_LEN);
 
-    if (rc == NGX_ELECTRUMX_FOUND) {
-        rc = first.confirmed
-             ? exi_block_hash(r->view, (uint32_t) first.height, &block)
-             : EXI_OK;
-    }
+    if (first.confirmed) {
+        rc = exi_block_hash(r->view, (uint32_t) first.height, &block);
 
-    if (rc != EXI_OK) {
-        return ngx_electrumx_fail_exi(r, rc, "first use");
+        if (rc != EXI_OK) {
+            return ngx_electrumx_fail_exi(r, rc, "first use");
+        }
     }
 
     exi_jw_lit(jw, "{\"block_hash\":");
@@ -439,6 +551,44 @@ ngx_electrumx_get_first_use(ngx_electrumx_req_t *r)
     exi_jw_lit(jw, ",\"tx_hash\":");
     exi_jw_hash(jw, first.txid.b);
     exi_jw_char(jw, '}');
+
+    return NGX_OK;
+}
+
+
+/* One entry of a cursor, so that the others are not read. */
+
+static ngx_int_t
+ngx_electrumx_first(ngx_electrumx_req_t *r, struct exi_hist *first,
+    ngx_uint_t *some)
+{
+    int                 rc;
+    struct exi_skey     key;
+    struct exi_cursor  *cursor;
+
+    *some = 0;
+
+    ngx_electrumx_skey(&key, r->args[0].hash);
+
+    rc = exi_cursor_new(r->view, &ngx_electrumx_arena, &key,
+                        EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL, &cursor);
+
+    if (rc == EXI_OK) {
+
+        do {
+            rc = exi_cursor_next(cursor, NGX_ELECTRUMX_SLICE,
+                                 ngx_electrumx_first_row, first);
+        } while (rc == 1);
+
+        exi_cursor_cold_give(cursor, r->view);
+        exi_cursor_free(cursor);
+    }
+
+    if (rc != EXI_OK && rc != NGX_ELECTRUMX_FOUND) {
+        return ngx_electrumx_fail_exi(r, rc, "first use");
+    }
+
+    *some = (rc == NGX_ELECTRUMX_FOUND);
 
     return NGX_OK;
 }
@@ -477,7 +627,16 @@ ngx_electrumx_subscribe_by(ngx_electrumx_req_t *r, ngx_electrumx_by_e by)
     ngx_electrumx_subs_catch_up(r->index, r->view);
 
     rc = ngx_electrumx_subs_add(r->session, r->view, by, &r->args[0].str,
-                                r->args[0].hash, status, &some);
+                                r->args[0].hash, ngx_electrumx_light(r),
+                                status, &some);
+
+    /* how long the history was is not told */
+
+    ngx_electrumx_worked(r, NGX_ELECTRUMX_BATCH_STATUS);
+
+    if (rc == EXI_EHEAVY) {
+        return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_STATUS);
+    }
 
     if (rc == EXI_ELIMIT) {
         return ngx_electrumx_fail(r, NGX_ELECTRUMX_HISTORY_TOO_LARGE,

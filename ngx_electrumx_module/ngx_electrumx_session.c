@@ -256,6 +256,15 @@ ngx_electrumx_session_end(ngx_electrumx_session_t *s, ngx_uint_t code)
 }
 
 
+void
+ngx_electrumx_session_wake(ngx_electrumx_session_t *s)
+{
+    if (s->connection && !s->dead) {
+        ngx_post_event(&ngx_electrumx_io(s)->step, &ngx_posted_events);
+    }
+}
+
+
 /* Closes at once. */
 
 void
@@ -344,13 +353,25 @@ ngx_electrumx_session_timeout(ngx_electrumx_session_t *s)
     if (io->waiting) {
 
         if ((ngx_msec_int_t) (io->close_at - now) <= 0) {
-            ngx_electrumx_session_abort(s);
+
+            /* a long answer ends, or the client takes nothing for too long */
+
+            if (!s->closing && ngx_electrumx_tasks(s)) {
+                io->close_at = now + NGX_ELECTRUMX_EOF_WAIT;
+
+            } else {
+                ngx_electrumx_session_abort(s);
+            }
         }
 
     } else if (io->draining && (ngx_msec_int_t) (io->drain_at - now) <= 0) {
 
         ngx_electrumx_session_end(s, NGX_ELECTRUMX_WS_GOING_AWAY);
         io->drain_at = now + NGX_ELECTRUMX_DRAIN_TIME;
+
+    } else if (ngx_electrumx_tasks(s)) {
+
+        io->last_request = now;
 
     } else if (now - io->last_request >= s->index->idle_timeout) {
 
@@ -470,7 +491,10 @@ ngx_electrumx_session_step(ngx_electrumx_session_t *s)
         return;
     }
 
-    if (s->closing && ngx_electrumx_session_send_close(s) != NGX_OK) {
+    if (s->closing
+        && (io->close_read || ngx_electrumx_tasks(s) == 0)
+        && ngx_electrumx_session_send_close(s) != NGX_OK)
+    {
         ngx_electrumx_session_destroy(s, NGX_ERROR);
         return;
     }
@@ -482,7 +506,15 @@ ngx_electrumx_session_step(ngx_electrumx_session_t *s)
         return;
     }
 
-    if (io->stopped && s->queued <= s->index->max_queue / 2) {
+    if (ngx_electrumx_out_unsent(s)
+        < ngx_min(NGX_ELECTRUMX_WINDOW, s->index->max_queue) / 2)
+    {
+        ngx_electrumx_tasks_writable(s);
+    }
+
+    if (io->stopped && s->queued <= s->index->max_queue / 2
+        && !ngx_electrumx_cold_full(s) && !ngx_electrumx_tasks_full(s))
+    {
         io->stopped = 0;
         ngx_post_event(&io->work, &ngx_posted_next_events);
     }
@@ -535,6 +567,10 @@ ngx_electrumx_session_done(ngx_electrumx_session_t *s)
 
     if (s->closing) {
 
+        if (ngx_electrumx_tasks(s) && !io->close_read) {
+            return NGX_AGAIN;
+        }
+
         if (s->framing == NGX_ELECTRUMX_LINE || io->close_read || io->eof) {
             ngx_electrumx_input_discard(s);
             return NGX_OK;
@@ -544,7 +580,9 @@ ngx_electrumx_session_done(ngx_electrumx_session_t *s)
 
         /* only a plain TCP client can be half there, waiting for answers */
 
-        if (s->ncalls == 0 || s->framing == NGX_ELECTRUMX_WS) {
+        if ((ngx_electrumx_rpc_pending(s) == 0 && s->ncold == 0)
+            || s->framing == NGX_ELECTRUMX_WS)
+        {
             return NGX_OK;
         }
 

@@ -32,6 +32,11 @@ typedef struct {
     ngx_chain_t               *first;       /* unsent blocks */
     ngx_chain_t               *last;
 
+    ngx_electrumx_out_t       *stream;      /* a message that is being sent */
+    ngx_chain_t               *behind;      /* blocks that wait for its end */
+    ngx_chain_t               *behind_last;
+    size_t                     nbehind;     /* their bytes, in s->queued */
+
     union {
         ngx_electrumx_line_t   line;
         ngx_electrumx_ws_t     ws;

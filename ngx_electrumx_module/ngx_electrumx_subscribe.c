@@ -16,60 +16,31 @@
  * Records are read before anything is computed from a view, and the header
  * notification is sent there and then: it precedes the statuses of its block.
  *
- * The table is ngx_electrumx_subs.c's.
+ * A script whose status takes a job first goes from the dirty ones to the heavy
+ * ones, so that the others are not delayed; it stays dirty until then.
+ *
+ * The subscriptions of a session that is gone are taken out in turns, too.
+ *
+ * The table is ngx_electrumx_subs.c's; rechecking and telling
+ * ngx_electrumx_recheck.c's.
  */
 
-#include "ngx_electrumx_rpc.h"
-#include "ngx_electrumx_subs.h"
-#include "ngx_electrumx_watch.h"
+#include "ngx_electrumx_subscribe.h"
 
 
-#define NGX_ELECTRUMX_TURN           500      /* scripts in a turn */
-#define NGX_ELECTRUMX_TURN_MS        5
-
-
-struct ngx_electrumx_subs_s {
-    ngx_electrumx_state_t        state;
-    ngx_electrumx_index_t       *index;
-    ngx_electrumx_table_t        table;
-    ngx_electrumx_watches_t      watches;
-
-    ngx_uint_t                   started;
-    uint64_t                     instance;    /* changes seen so far */
-    uint64_t                     seq;
-    uint32_t                     tip_height;
-    struct exi_blkid             tip;
-
-    uint32_t                     dirty_first;
-    uint32_t                     dirty_last;
-    ngx_event_t                  event;       /* next turn */
-};
+#define NGX_ELECTRUMX_LEAVE          1000     /* subscriptions in a turn */
 
 
 static void ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs);
 static void ngx_electrumx_subs_event(ngx_event_t *ev);
-static ngx_int_t ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs,
-    struct exi_view *view);
-static ngx_int_t ngx_electrumx_subs_elapsed(struct timespec *start);
+static void ngx_electrumx_subs_fetched(void *data);
 static int ngx_electrumx_subs_change(void *ctx, uint64_t seq,
     const struct exi_live_change *c);
 static void ngx_electrumx_subs_all_dirty(ngx_electrumx_subs_t *subs);
-static void ngx_electrumx_subs_dirty(ngx_electrumx_subs_t *subs, uint32_t i);
-static void ngx_electrumx_subs_tip(ngx_electrumx_subs_t *subs,
-    struct exi_view *view);
-static void ngx_electrumx_subs_header(ngx_electrumx_session_t *s,
-    const uint8_t *header, uint32_t height);
-static int ngx_electrumx_subs_recheck(ngx_electrumx_subs_t *subs, uint32_t i,
-    struct exi_view *view);
-static void ngx_electrumx_subs_notify(ngx_electrumx_subs_t *subs, uint32_t i);
-static void ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
-    ngx_electrumx_script_t *script);
-static int ngx_electrumx_subs_status(ngx_electrumx_subs_t *subs,
-    struct exi_view *view, const u_char *key, u_char *status, bool *some);
 static int ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs,
-    struct exi_view *view, const u_char *hash, uint32_t *i);
-static void ngx_electrumx_subs_release(ngx_electrumx_subs_t *subs,
-    uint32_t i);
+    struct exi_view *view, const u_char *hash, uint64_t light, uint32_t *i);
+static ngx_int_t ngx_electrumx_subs_forget(ngx_electrumx_subs_t *subs,
+    ngx_electrumx_session_t *s, ngx_uint_t n);
 
 
 static ngx_inline void
@@ -104,7 +75,20 @@ ngx_electrumx_subs_init(ngx_electrumx_index_t *index, ngx_cycle_t *cycle)
     subs->event.data = subs;
     subs->event.log = cycle->log;
 
+    subs->runner.run = ngx_electrumx_subs_heavy;
+    subs->waiter.runner = &subs->runner;
+    subs->leave.run = ngx_electrumx_subs_leave;
+    ngx_queue_init(&subs->leaving);
+
     ngx_queue_init(&subs->state.waiting);
+    ngx_queue_init(&subs->state.jobs);
+
+    subs->state.known = ngx_electrumx_known_new();
+
+    if (subs->state.known == NULL) {
+        ngx_free(subs);
+        return NGX_ERROR;
+    }
 
     index->subs = subs;
 
@@ -115,6 +99,7 @@ ngx_electrumx_subs_init(ngx_electrumx_index_t *index, ngx_cycle_t *cycle)
 void
 ngx_electrumx_subs_done(ngx_electrumx_index_t *index)
 {
+    ngx_queue_t           *q;
     ngx_electrumx_subs_t  *subs;
 
     subs = index->subs;
@@ -128,6 +113,23 @@ ngx_electrumx_subs_done(ngx_electrumx_index_t *index)
     }
 
     ngx_electrumx_banners_free(&subs->state);
+
+    ngx_electrumx_runner_stop(&subs->runner);
+    ngx_electrumx_runner_stop(&subs->leave);
+
+    if (subs->job) {
+        ngx_electrumx_job_unref(subs->job, &subs->waiter);
+    }
+
+    while (!ngx_queue_empty(&subs->leaving)) {
+        q = ngx_queue_head(&subs->leaving);
+        ngx_queue_remove(q);
+        ngx_electrumx_session_unref(ngx_queue_data(q, ngx_electrumx_session_t,
+                                                   leaving));
+    }
+
+    ngx_electrumx_known_free(subs->state.known);
+
     ngx_electrumx_table_done(&subs->table);
     ngx_electrumx_watches_done(&subs->watches);
 
@@ -159,9 +161,24 @@ ngx_electrumx_subs_changed(ngx_electrumx_index_t *index)
         return;
     }
 
-    (void) exi_store_refresh(index->store);
+    (void) ngx_electrumx_refresh(index);
 
     ngx_electrumx_subs_turn(index->subs);
+}
+
+
+static void
+ngx_electrumx_subs_fetched(void *data)
+{
+    ngx_electrumx_subs_turn(data);
+}
+
+
+void
+ngx_electrumx_subs_fetch(ngx_electrumx_subs_t *subs, struct exi_view *view)
+{
+    (void) ngx_electrumx_cold_fetch(subs->index, view,
+                                    ngx_electrumx_subs_fetched, subs);
 }
 
 
@@ -186,12 +203,20 @@ ngx_electrumx_subs_turn(ngx_electrumx_subs_t *subs)
 
     ngx_electrumx_subs_catch_up(subs->index, view);
 
+    if (subs->heavy.first) {
+        ngx_electrumx_runner_start(&subs->runner);
+    }
+
     rc = ngx_electrumx_subs_drain(subs, view);
 
     if (rc == NGX_OK) {
         rc = ngx_electrumx_watches_drain(&subs->watches, view,
                                          NGX_ELECTRUMX_TURN);
     }
+
+    /* those that lack something come back when it was read */
+
+    ngx_electrumx_subs_fetch(subs, view);
 
     exi_view_end(view);
 
@@ -258,7 +283,7 @@ ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
         ngx_electrumx_subs_tip(subs, view);
     }
 
-    if ((subs->dirty_first || !ngx_queue_empty(&subs->watches.dirty))
+    if ((subs->dirty.first || !ngx_queue_empty(&subs->watches.dirty))
         && !subs->event.posted)
     {
         ngx_post_event(&subs->event, &ngx_posted_next_events);
@@ -312,284 +337,12 @@ ngx_electrumx_subs_all_dirty(ngx_electrumx_subs_t *subs)
 }
 
 
-static void
-ngx_electrumx_subs_dirty(ngx_electrumx_subs_t *subs, uint32_t i)
-{
-    ngx_electrumx_script_t  *script;
-
-    script = ngx_electrumx_script(&subs->table, i);
-
-    script->flags |= NGX_ELECTRUMX_DIRTY;
-
-    if (script->flags & NGX_ELECTRUMX_QUEUED) {
-        return;
-    }
-
-    script->flags |= NGX_ELECTRUMX_QUEUED;
-    script->dirty = 0;
-
-    if (subs->dirty_first) {
-        ngx_electrumx_script(&subs->table, subs->dirty_last)->dirty = i;
-
-    } else {
-        subs->dirty_first = i;
-    }
-
-    subs->dirty_last = i;
-}
-
-
-/* Rechecks dirty scripts for a while: NGX_AGAIN when some are left. */
-
-static ngx_int_t
-ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs, struct exi_view *view)
-{
-    int                      rc;
-    uint32_t                 i;
-    ngx_uint_t               n;
-    struct timespec          start;
-    ngx_electrumx_script_t  *script;
-
-    clock_gettime(CLOCK_MONOTONIC, &start);
-
-    for (n = 0; subs->dirty_first; n++) {
-
-        if (n == NGX_ELECTRUMX_TURN) {
-            return NGX_AGAIN;
-        }
-
-        if (n && ngx_electrumx_subs_elapsed(&start) >= NGX_ELECTRUMX_TURN_MS) {
-            return NGX_AGAIN;
-        }
-
-        i = subs->dirty_first;
-        script = ngx_electrumx_script(&subs->table, i);
-
-        subs->dirty_first = script->dirty;
-        script->flags &= ~NGX_ELECTRUMX_QUEUED;
-
-        if (script->subs == 0) {
-            ngx_electrumx_script_free(&subs->table, i);
-            continue;
-        }
-
-        if (!(script->flags & NGX_ELECTRUMX_DIRTY)) {
-            continue;
-        }
-
-        rc = ngx_electrumx_subs_recheck(subs, i, view);
-
-        ngx_electrumx_message_end();
-
-        if (rc != EXI_OK && rc != EXI_ELIMIT) {
-            ngx_log_error(NGX_LOG_ERR, subs->event.log, 0,
-                          "electrumx \"%V\": status of a script: %s",
-                          &subs->index->name, exi_strerror(rc));
-
-            /* at the next tick */
-
-            ngx_electrumx_subs_dirty(subs, i);
-            return NGX_OK;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_electrumx_subs_elapsed(struct timespec *start)
-{
-    struct timespec  now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-
-    return (now.tv_sec - start->tv_sec) * 1000
-           + (now.tv_nsec - start->tv_nsec) / 1000000;
-}
-
-
-/* EXI_ELIMIT: the history became too large, the script is gone. */
-
-static int
-ngx_electrumx_subs_recheck(ngx_electrumx_subs_t *subs, uint32_t i,
-    struct exi_view *view)
-{
-    int                      rc;
-    bool                     some;
-    u_char                   status[EXI_HASH_LEN];
-    ngx_electrumx_script_t  *script;
-
-    script = ngx_electrumx_script(&subs->table, i);
-
-    rc = ngx_electrumx_subs_status(subs, view, script->key, status, &some);
-
-    if (rc == EXI_ELIMIT) {
-        script->flags &= ~(NGX_ELECTRUMX_DIRTY|NGX_ELECTRUMX_SOME);
-
-        ngx_electrumx_subs_notify(subs, i);
-
-        while (script->subs) {
-            ngx_electrumx_sub_free(&subs->table, script->subs);
-        }
-
-        ngx_electrumx_subs_release(subs, i);
-    }
-
-    if (rc != EXI_OK) {
-        return rc;
-    }
-
-    script->flags &= ~NGX_ELECTRUMX_DIRTY;
-
-    if (some == ((script->flags & NGX_ELECTRUMX_SOME) != 0)
-        && (!some || ngx_memcmp(status, script->status, EXI_HASH_LEN) == 0))
-    {
-        return EXI_OK;
-    }
-
-    if (some) {
-        script->flags |= NGX_ELECTRUMX_SOME;
-        ngx_memcpy(script->status, status, EXI_HASH_LEN);
-
-    } else {
-        script->flags &= ~NGX_ELECTRUMX_SOME;
-    }
-
-    ngx_electrumx_subs_notify(subs, i);
-
-    return EXI_OK;
-}
-
-
-static int
-ngx_electrumx_subs_status(ngx_electrumx_subs_t *subs, struct exi_view *view,
-    const u_char *key, u_char *status, bool *some)
-{
-    struct exi_skey  skey;
-
-    ngx_memcpy(skey.b, key, EXI_SKEY_LEN);
-
-    return exi_script_status(view, &ngx_electrumx_arena, &skey,
-                             ngx_electrumx_history_limit(subs->index), status,
-                             some);
-}
-
-
-/* Notifications */
-
-static void
-ngx_electrumx_subs_tip(ngx_electrumx_subs_t *subs, struct exi_view *view)
-{
-    int                       rc;
-    uint8_t                   header[EXI_HEADER_LEN];
-    ngx_queue_t              *q;
-    ngx_electrumx_session_t  *s;
-
-    rc = exi_header(view, subs->tip_height, header);
-
-    if (rc != EXI_OK) {
-        ngx_log_error(NGX_LOG_ERR, subs->event.log, 0,
-                      "electrumx \"%V\": header of the tip: %s",
-                      &subs->index->name, exi_strerror(rc));
-        return;
-    }
-
-    for (q = ngx_queue_head(&subs->index->sessions);
-         q != ngx_queue_sentinel(&subs->index->sessions);
-         q = ngx_queue_next(q))
-    {
-        s = ngx_queue_data(q, ngx_electrumx_session_t, queue);
-
-        if (s->headers_sub) {
-            ngx_electrumx_subs_header(s, header, subs->tip_height);
-        }
-    }
-}
-
-
-static void
-ngx_electrumx_subs_header(ngx_electrumx_session_t *s, const uint8_t *header,
-    uint32_t height)
-{
-    ngx_electrumx_out_t  *out;
-
-    out = ngx_electrumx_out_new(s);
-
-    if (out == NULL) {
-        ngx_electrumx_session_close(s, NGX_ERROR);
-        return;
-    }
-
-    exi_jw_lit(&out->jw, "{\"jsonrpc\":\"2.0\","
-                         "\"method\":\"blockchain.headers.subscribe\","
-                         "\"params\":[{\"hex\":");
-    exi_jw_hex(&out->jw, header, EXI_HEADER_LEN);
-    exi_jw_lit(&out->jw, ",\"height\":");
-    exi_jw_u64(&out->jw, height);
-    exi_jw_lit(&out->jw, "}]}");
-
-    ngx_electrumx_out_broadcast(out);
-
-    s->nnotified++;
-    s->index->notifications++;
-}
-
-
-static void
-ngx_electrumx_subs_notify(ngx_electrumx_subs_t *subs, uint32_t i)
-{
-    uint32_t                 k;
-    ngx_electrumx_sub_t     *sub;
-    ngx_electrumx_script_t  *script;
-
-    script = ngx_electrumx_script(&subs->table, i);
-
-    for (k = script->subs; k; k = sub->next) {
-        sub = ngx_electrumx_sub(&subs->table, k);
-        ngx_electrumx_subs_send(sub, script);
-    }
-}
-
-
-static void
-ngx_electrumx_subs_send(ngx_electrumx_sub_t *sub,
-    ngx_electrumx_script_t *script)
-{
-    ngx_electrumx_out_t  *out;
-
-    out = ngx_electrumx_out_new(sub->session);
-
-    if (out == NULL) {
-        ngx_electrumx_session_close(sub->session, NGX_ERROR);
-        return;
-    }
-
-    exi_jw_lit(&out->jw, "{\"jsonrpc\":\"2.0\",\"method\":\"blockchain.");
-    ngx_electrumx_sub_name(sub, script, &out->jw);
-
-    if (script->flags & NGX_ELECTRUMX_SOME) {
-        exi_jw_lit(&out->jw, "\",");
-        exi_jw_hex(&out->jw, script->status, EXI_HASH_LEN);
-        exi_jw_lit(&out->jw, "]}");
-
-    } else {
-        exi_jw_lit(&out->jw, "\",null]}");
-    }
-
-    ngx_electrumx_out_send(out);
-
-    sub->session->nnotified++;
-    sub->session->index->notifications++;
-}
-
-
 /* Subscribing */
 
 int
 ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
     ngx_electrumx_by_e by, const ngx_str_t *spelling, const u_char *hash,
-    u_char *status, ngx_uint_t *some)
+    uint64_t light, u_char *status, ngx_uint_t *some)
 {
     u_char                   tail[NGX_ELECTRUMX_TAIL];
     int                      rc;
@@ -616,7 +369,7 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
         return EXI_EAPI;
     }
 
-    rc = ngx_electrumx_subs_script(subs, view, hash, &i);
+    rc = ngx_electrumx_subs_script(subs, view, hash, light, &i);
 
     if (rc != EXI_OK) {
         return rc;
@@ -652,7 +405,7 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
 
 static int
 ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs, struct exi_view *view,
-    const u_char *hash, uint32_t *i)
+    const u_char *hash, uint64_t light, uint32_t *i)
 {
     int                      rc;
     bool                     some;
@@ -669,7 +422,8 @@ ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs, struct exi_view *view,
         return EXI_OK;
     }
 
-    rc = ngx_electrumx_subs_status(subs, view, hash, status, &some);
+    rc = ngx_electrumx_script_status(subs->index, view, hash, light, status,
+                                     &some);
 
     if (rc != EXI_OK) {
         return rc;
@@ -694,7 +448,7 @@ ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs, struct exi_view *view,
 
 /* A script without subscribers goes, unless the list of dirty ones has it. */
 
-static void
+void
 ngx_electrumx_subs_release(ngx_electrumx_subs_t *subs, uint32_t i)
 {
     ngx_electrumx_script_t  *script;
@@ -745,7 +499,6 @@ ngx_electrumx_subs_remove(ngx_electrumx_session_t *s, ngx_electrumx_by_e by,
 void
 ngx_electrumx_subs_closed(ngx_electrumx_session_t *s)
 {
-    uint32_t               i, k;
     ngx_electrumx_subs_t  *subs;
 
     s->headers_sub = 0;
@@ -760,7 +513,27 @@ ngx_electrumx_subs_closed(ngx_electrumx_session_t *s)
         return;
     }
 
+    if (ngx_electrumx_subs_forget(subs, s, NGX_ELECTRUMX_LEAVE) == NGX_AGAIN) {
+        ngx_electrumx_session_ref(s);
+        ngx_queue_insert_tail(&subs->leaving, &s->leaving);
+        ngx_electrumx_runner_start(&subs->leave);
+    }
+}
+
+
+/* Takes out some of its subscriptions: NGX_AGAIN when there are more. */
+
+static ngx_int_t
+ngx_electrumx_subs_forget(ngx_electrumx_subs_t *subs,
+    ngx_electrumx_session_t *s, ngx_uint_t n)
+{
+    uint32_t  i, k;
+
     while ((k = ngx_electrumx_first(s)) != 0) {
+
+        if (n-- == 0) {
+            return NGX_AGAIN;
+        }
 
         i = ngx_electrumx_sub(&subs->table, k)->script;
 
@@ -771,4 +544,30 @@ ngx_electrumx_subs_closed(ngx_electrumx_session_t *s)
     if (subs->table.scripts.n == 0) {
         ngx_electrumx_table_done(&subs->table);
     }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_electrumx_subs_leave(ngx_electrumx_runner_t *runner)
+{
+    ngx_queue_t              *q;
+    ngx_electrumx_subs_t     *subs;
+    ngx_electrumx_session_t  *s;
+
+    subs = (ngx_electrumx_subs_t *)
+               ((u_char *) runner - offsetof(ngx_electrumx_subs_t, leave));
+
+    q = ngx_queue_head(&subs->leaving);
+    s = ngx_queue_data(q, ngx_electrumx_session_t, leaving);
+
+    if (ngx_electrumx_subs_forget(subs, s, NGX_ELECTRUMX_LEAVE) == NGX_AGAIN) {
+        return NGX_AGAIN;
+    }
+
+    ngx_queue_remove(q);
+    ngx_electrumx_session_unref(s);
+
+    return ngx_queue_empty(&subs->leaving) ? NGX_OK : NGX_AGAIN;
 }

@@ -235,10 +235,12 @@ ngx_electrumx_watches_drain(ngx_electrumx_watches_t *w, struct exi_view *view,
     ngx_uint_t max)
 {
     int                     rc;
-    ngx_queue_t            *q;
+    ngx_queue_t            *q, *cold;
     ngx_uint_t              n;
     ngx_electrumx_spend_t   st;
     ngx_electrumx_watch_t  *watch;
+
+    cold = NULL;
 
     for (n = 0; !ngx_queue_empty(&w->dirty); n++) {
 
@@ -247,9 +249,24 @@ ngx_electrumx_watches_drain(ngx_electrumx_watches_t *w, struct exi_view *view,
         }
 
         q = ngx_queue_head(&w->dirty);
+
+        if (q == cold) {
+            return NGX_OK;
+        }
+
         watch = ngx_queue_data(q, ngx_electrumx_watch_t, queue);
 
         rc = ngx_electrumx_spend(view, &watch->outpoint, &st);
+
+        if (rc == EXI_ECOLD) {
+
+            /* behind the others; round once */
+
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&w->dirty, q);
+            cold = cold ? cold : q;
+            continue;
+        }
 
         if (rc != EXI_OK) {
             ngx_log_error(NGX_LOG_ERR, ngx_cycle->log, 0,

@@ -13,6 +13,8 @@
 #include "ngx_electrumx_line.h"
 
 
+#define NGX_ELECTRUMX_WS_FIN         0x80
+#define NGX_ELECTRUMX_WS_MORE        0x0    /* continues a message */
 #define NGX_ELECTRUMX_WS_TEXT        0x1
 #define NGX_ELECTRUMX_WS_BINARY      0x2
 #define NGX_ELECTRUMX_WS_CLOSE       0x8

@@ -630,9 +630,12 @@ ngx_http_electrumx_status_json(ngx_electrumx_index_t *index, u_char *p,
     p = ngx_slprintf(p, last,
                      ",\"worker\":{\"pid\":%P,\"sessions\":%ui"
                      ",\"accepted\":%uL,\"requests\":%uL,\"errors\":%uL"
-                     ",\"notifications\":%uL},\"indexer\":",
+                     ",\"notifications\":%uL,\"cold\":{\"tasks\":%uL"
+                     ",\"ranges\":%uL,\"bytes\":%uL}},\"indexer\":",
                      ngx_pid, index->nsessions, index->accepted,
-                     index->requests, index->errors, index->notifications);
+                     index->requests, index->errors, index->notifications,
+                     index->cold_tasks, index->cold_ranges,
+                     index->cold_bytes);
 
     if (index->state.len) {
         return ngx_slprintf(p, last, "%V}\n", &index->state);

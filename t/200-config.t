@@ -64,6 +64,9 @@ sub http {
 }
 
 sub accepted {
+    good('threads off', block('threads off;'));
+    good('a thread pool', 'thread_pool disk threads=2; '
+        . block('threads disk;'));
     good('a block alone', block());
     good('a relative path', 'electrumx main { data some/where; }');
     good('all directives', block(<<'EOT'));
@@ -140,12 +143,14 @@ sub bad_values {
     my %twice = (data => '/a', max_request => '1m', max_response => '1m',
         max_batch => 1, max_subs => 1, max_calls => 1, max_queue => '1m',
         idle_timeout => '1s', send_timeout => '1s', banner => '/b',
-        donation => 'x');
+        donation => 'x', threads => 'off');
     for my $name (sort keys %twice) {
         my $one = "$name $twice{$name}; ";
         bad("$name twice", block($name eq 'data' ? $one : $one . $one),
             qr/"$name" directive is duplicate/);
     }
+    bad('a thread pool that there is not', block('threads nosuch;'),
+        qr/unknown thread pool "nosuch" in /);
     for my $size (qw(max_request max_response max_queue)) {
         bad("$size in words", block("$size large;"),
             qr/"$size" directive invalid value/);

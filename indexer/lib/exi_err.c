@@ -43,6 +43,10 @@ exi_strerror(int err)
         return "node answered with an error";
     case EXI_EANSWER:
         return "the node's answer makes no sense";
+    case EXI_ECOLD:
+        return "not in memory yet";
+    case EXI_EHEAVY:
+        return "too much work at once";
     }
     return "unknown error";
 }

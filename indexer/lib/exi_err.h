@@ -28,7 +28,9 @@ enum exi_err {
     EXI_EAUTH = -13,    /* the node refuses our password */
     EXI_EWARMUP = -14,  /* the node is still starting */
     EXI_ENODE = -15,    /* the node answered with an error */
-    EXI_EANSWER = -16   /* what the node answered makes no sense */
+    EXI_EANSWER = -16,  /* what the node answered makes no sense */
+    EXI_ECOLD = -17,    /* a disk would have to be waited for: exi_cold.h */
+    EXI_EHEAVY = -18    /* more work than the caller wants done at once */
 };
 
 /*

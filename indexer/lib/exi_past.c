@@ -33,7 +33,7 @@ exi_past_open(struct exi_past **out, const char *data_dir,
         rc = exi_gen_open(p->s, gen, NULL, &p->v.h.gen);
     }
     if (rc == EXI_OK) {
-        p->v.h.iter = exi_rodb_iter_new(p->v.h.gen->db);
+        p->v.h.iter = exi_rodb_iter_new(p->v.h.gen->db, NULL);
         rc = p->v.h.iter == NULL ? EXI_ENOMEM : EXI_OK;
     }
     if (rc) {
@@ -54,7 +54,7 @@ exi_past_twin(struct exi_past **out, const struct exi_past *p)
     }
     t->twin = true;
     t->v.h.gen = p->v.h.gen;
-    t->v.h.iter = exi_rodb_iter_new(t->v.h.gen->db);
+    t->v.h.iter = exi_rodb_iter_new(t->v.h.gen->db, NULL);
     if (t->v.h.iter == NULL) {
         exi_past_close(t);
         return EXI_ENOMEM;
@@ -107,7 +107,7 @@ find_value(const struct exi_past *p, const struct exi_skey *script,
     int rc;
 
     exi_key_utxo(&k, script, txnum, index);
-    rc = exi_rodb_get(p->v.h.gen->db, k.b, k.len, &holder, &val, &vallen);
+    rc = exi_rodb_get(p->v.h.gen->db, NULL, k.b, k.len, &holder, &val, &vallen);
     if (rc) {
         return rc == EXI_ENOTFOUND ? EXI_EFORMAT : rc;
     }

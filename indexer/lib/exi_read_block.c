@@ -20,13 +20,12 @@ exi_header(struct exi_view *v, uint32_t height, uint8_t out[EXI_HEADER_LEN])
     if (height > v->st.tip_height) {
         return EXI_ENOTFOUND;
     }
-    if (settled(v, height)) {
-        p = exi_gen_flat(v->h.gen, EXI_FLAT_HEADERS, height);
-        if (p == NULL) {
-            return EXI_EFORMAT;
+    if (settled(v, height) && height < v->st.live_floor) {
+        rc = exi_view_flat(v, EXI_FLAT_HEADERS, height, &p);
+        if (rc == EXI_OK) {
+            memcpy(out, p, EXI_HEADER_LEN);
         }
-        memcpy(out, p, EXI_HEADER_LEN);
-        return EXI_OK;
+        return rc;
     }
     rc = exi_view_live_block(v, height, &b);
     if (rc) {
@@ -40,14 +39,13 @@ exi_header(struct exi_view *v, uint32_t height, uint8_t out[EXI_HEADER_LEN])
 static int
 read_node(void *ctx, uint64_t index, struct exi_hash *out)
 {
-    const struct exi_view *v = ctx;
-    const uint8_t *p = exi_gen_flat(v->h.gen, EXI_FLAT_HMERKLE, index);
+    const uint8_t *p;
+    int rc = exi_view_flat(ctx, EXI_FLAT_HMERKLE, index, &p);
 
-    if (p == NULL) {
-        return EXI_EFORMAT;
+    if (rc == EXI_OK) {
+        memcpy(out->b, p, EXI_HASH_LEN);
     }
-    memcpy(out->b, p, EXI_HASH_LEN);
-    return EXI_OK;
+    return rc;
 }
 
 int
@@ -178,16 +176,16 @@ exi_block_txid(struct exi_view *v, uint32_t height, uint32_t pos,
         if (rc || pos >= ntx) {
             return rc ? rc : EXI_ENOTFOUND;
         }
-        p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, first + pos);
+        rc = exi_view_flat(v, EXI_FLAT_TXIDS, first + pos, &p);
+        if (rc) {
+            return rc;
+        }
     } else {
         rc = live_ids(v, height, &p, &ntx);
         if (rc || pos >= ntx) {
             return rc ? rc : EXI_ENOTFOUND;
         }
         p += (size_t) pos * EXI_HASH_LEN;
-    }
-    if (p == NULL) {
-        return EXI_EFORMAT;
     }
     memcpy(out->b, p, EXI_HASH_LEN);
     return EXI_OK;
@@ -212,12 +210,13 @@ copy_ids(struct exi_view *v, uint32_t height, uint32_t pos,
         return rc;
     }
     rc = exi_view_first(v, height, &first);
-    for (uint32_t i = 0; i < n && rc == EXI_OK; i++) {
-        p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, first + pos + i);
-        if (p == NULL) {
-            return EXI_EFORMAT;
+    for (uint32_t i = 0; i < n && (rc == EXI_OK || rc == EXI_ECOLD); i++) {
+        int got = exi_view_flat(v, EXI_FLAT_TXIDS, first + pos + i, &p);
+        if (got == EXI_OK) {
+            memcpy(hashes[i].b, p, EXI_HASH_LEN);
+        } else {
+            rc = got;
         }
-        memcpy(hashes[i].b, p, EXI_HASH_LEN);
     }
     return rc;
 }
@@ -294,6 +293,11 @@ exi_block_branch(struct exi_view *v, const struct exi_arena *a, uint32_t height,
         return whole_branch(v, a, height, ntx, pos, branch, nbranch);
     }
     rc = exi_block_hash(v, height, &block);
+    if (rc == EXI_ECOLD) {
+        /* with its name are read the txids that are needed in any case */
+        int got = low_branch(v, height, ntx, pos, branch);
+        return got == EXI_OK ? rc : got;
+    }
     if (rc == EXI_OK) {
         rc = exi_mcache_branch(v->s->merkle, a, &block, ntx,
                                pos >> EXI_MCACHE_LOW, branch + EXI_MCACHE_LOW,

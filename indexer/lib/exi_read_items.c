@@ -38,7 +38,7 @@ compare_items(const void *x, const void *y)
 
 static int
 add_item(struct exi_view *v, struct exi_items *t, const struct exi_arena *a,
-         const uint8_t *key, const MDB_val *val)
+         const uint8_t *key, const MDB_val *val, uint32_t above)
 {
     struct exi_live_tx tx;
     struct exi_item *i;
@@ -47,8 +47,8 @@ add_item(struct exi_view *v, struct exi_items *t, const struct exi_arena *a,
     if (rc) {
         return rc;
     }
-    if (tx.height > 0 && (uint32_t) tx.height <= v->h.gen->m.height) {
-        return EXI_OK; /* the generation has it */
+    if (tx.height > 0 && (uint32_t) tx.height <= above) {
+        return EXI_OK; /* settled */
     }
     rc = exi_view_grow(a, (void **) &t->v, &t->cap, t->n, sizeof *t->v);
     if (rc) {
@@ -80,9 +80,41 @@ hist_cursor(struct exi_view *v)
     return exi_store_mdb_err(rc);
 }
 
+/* Most scripts' items come in order. */
+static bool
+in_order(const struct exi_items *t)
+{
+    for (size_t i = 1; i < t->n; i++) {
+        if (compare_items(&t->v[i - 1], &t->v[i]) > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+exi_item_hist(struct exi_hist *h, const struct exi_item *it)
+{
+    h->txid = it->txid;
+    h->height = it->height;
+    h->confirmed = it->height > 0;
+    h->fee_sat = it->fee_sat;
+    if (!h->confirmed && it->unconf) {
+        h->height = -1;
+    }
+}
+
 int
 exi_view_items(struct exi_view *v, struct exi_items *t,
                const struct exi_arena *a, const struct exi_skey *s)
+{
+    return exi_view_items_above(v, t, a, s, v->h.gen->m.height);
+}
+
+int
+exi_view_items_above(struct exi_view *v, struct exi_items *t,
+                     const struct exi_arena *a, const struct exi_skey *s,
+                     uint32_t height)
 {
     MDB_cursor_op op = MDB_SET_RANGE;
     MDB_val k = { EXI_SKEY_LEN, (void *) s->b }, val;
@@ -97,13 +129,13 @@ exi_view_items(struct exi_view *v, struct exi_items *t,
             || memcmp(k.mv_data, s->b, EXI_SKEY_LEN) != 0) {
             break;
         }
-        rc = add_item(v, t, a, k.mv_data, &val);
+        rc = add_item(v, t, a, k.mv_data, &val, height);
         op = MDB_NEXT;
     }
     if (rc && rc != EXI_ENOTFOUND) {
         return rc;
     }
-    if (t->n > 1) {
+    if (!in_order(t)) {
         qsort(t->v, t->n, sizeof *t->v, compare_items);
     }
     return EXI_OK;

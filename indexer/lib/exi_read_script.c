@@ -1,6 +1,7 @@
 /*
  * History and status of one script: settled rows up to the generation's
- * height, then live rows of blocks above it and of the mempool.
+ * height, then live rows of blocks above it and of the mempool.  All at once:
+ * exi_read_cursor.c is for what is too long for that.
  */
 #include "exi_store.h"
 
@@ -12,6 +13,7 @@ struct nums {
     size_t n;
     size_t cap;
     uint64_t limit; /* 0: none */
+    uint64_t skip;  /* first entries that are not wanted */
     const struct exi_arena *a;
 };
 
@@ -29,6 +31,10 @@ add_nums(struct nums *t, struct exi_rd list, uint64_t base, uint64_t end)
     while ((rc = exi_txnums_next(&list, &txnum, &first)) == 1) {
         if (txnum >= end) {
             return EXI_EFORMAT;
+        }
+        if (t->skip > 0) {
+            t->skip--;
+            continue;
         }
         if (t->limit != 0 && t->n >= t->limit) {
             return EXI_ELIMIT;
@@ -50,13 +56,18 @@ add_heavy(struct exi_view *v, struct nums *t, const struct exi_skey *s,
     const uint8_t *key, *val;
     size_t keylen, vallen, before = t->n;
     struct exi_key k;
+    uint64_t skipped = t->skip;
     int rc;
 
-    if (t->limit != 0 && count > t->limit - t->n) {
+    if (count <= t->skip) {
+        t->skip -= count;
+        return EXI_OK;
+    }
+    if (t->limit != 0 && count - t->skip > t->limit - t->n) {
         return EXI_ELIMIT;
     }
     if (v->h.heavy == NULL) {
-        v->h.heavy = exi_rodb_iter_new(v->h.gen->db);
+        v->h.heavy = exi_rodb_iter_new(v->h.gen->db, &v->cold);
         if (v->h.heavy == NULL) {
             return EXI_ENOMEM;
         }
@@ -75,7 +86,7 @@ add_heavy(struct exi_view *v, struct nums *t, const struct exi_skey *s,
     if (rc < 0) {
         return rc;
     }
-    return t->n - before == count ? EXI_OK : EXI_EFORMAT;
+    return t->n - before == count - skipped ? EXI_OK : EXI_EFORMAT;
 }
 
 static int
@@ -143,6 +154,7 @@ emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
 {
     struct exi_hist h = { .confirmed = true, .fee_sat = -1 };
     uint32_t height = 0;
+    bool cold = false;
     int rc = EXI_OK;
 
     for (size_t i = 0; i < AHEAD; i++) {
@@ -150,9 +162,15 @@ emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
     }
     for (size_t i = 0; i < t->n && rc == EXI_OK; i++) {
         fetch_ahead(v, t, i + AHEAD);
-        const uint8_t *p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, t->v[i]);
-        if (p == NULL || (i > 0 && t->v[i] <= t->v[i - 1])) {
-            return EXI_EFORMAT;
+        const uint8_t *p;
+        rc = exi_view_flat(v, EXI_FLAT_TXIDS, t->v[i], &p);
+        if (rc == EXI_OK && i > 0 && t->v[i] <= t->v[i - 1]) {
+            rc = EXI_EFORMAT;
+        }
+        if (cold || rc) {
+            cold |= rc == EXI_ECOLD;
+            rc = rc == EXI_ECOLD ? EXI_OK : rc;
+            continue;
         }
         rc = exi_view_height(v, t->v[i], height, &height);
         if (rc == EXI_OK) {
@@ -161,7 +179,7 @@ emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
             rc = fn(ctx, &h);
         }
     }
-    return rc;
+    return rc == EXI_OK && cold ? EXI_ECOLD : rc;
 }
 
 static int
@@ -169,20 +187,42 @@ emit_items(const struct exi_items *t, unsigned flags, exi_hist_pt fn, void *ctx)
 {
     size_t i = flags & EXI_HIST_CONFIRMED ? 0 : t->nconfirmed;
     size_t end = flags & EXI_HIST_MEMPOOL ? t->n : t->nconfirmed;
+    struct exi_hist h;
     int rc = EXI_OK;
 
     for (; i < end && rc == EXI_OK; i++) {
-        const struct exi_item *it = &t->v[i];
-        struct exi_hist h = { .txid = it->txid,
-                              .height = it->height,
-                              .confirmed = it->height > 0,
-                              .fee_sat = it->fee_sat };
-        if (!h.confirmed && it->unconf) {
-            h.height = -1;
-        }
+        exi_item_hist(&h, &t->v[i]);
         rc = fn(ctx, &h);
     }
     return rc;
+}
+
+int
+exi_history_light(struct exi_view *v, const struct exi_arena *a,
+                  const struct exi_skey *s, unsigned flags, uint64_t limit,
+                  uint64_t light, exi_hist_pt fn, void *ctx)
+{
+    bool confirmed = flags & EXI_HIST_CONFIRMED;
+    uint64_t most = light == 0 || (limit != 0 && limit < light) ? limit : light;
+    struct nums nums = { v->nums, 0, EXI_VIEW_NUMS, most, 0, a };
+    struct exi_items items;
+    int rc = confirmed ? settled_nums(v, &nums, s) : EXI_OK;
+
+    if (rc) {
+        return rc == EXI_ELIMIT && most != limit ? EXI_EHEAVY : rc;
+    }
+    rc = exi_view_items(v, &items, a, s);
+    if (rc == EXI_OK && confirmed && limit != 0
+        && nums.n + items.nconfirmed > limit) {
+        rc = EXI_ELIMIT;
+    }
+    if (rc == EXI_OK && light != 0 && nums.n + items.n > light) {
+        rc = EXI_EHEAVY;
+    }
+    if (rc == EXI_OK) {
+        rc = emit_nums(v, &nums, fn, ctx);
+    }
+    return rc ? rc : emit_items(&items, flags, fn, ctx);
 }
 
 int
@@ -190,20 +230,7 @@ exi_history(struct exi_view *v, const struct exi_arena *a,
             const struct exi_skey *s, unsigned flags, uint64_t limit,
             exi_hist_pt fn, void *ctx)
 {
-    struct nums nums = { v->nums, 0, EXI_VIEW_NUMS, limit, a };
-    struct exi_items items;
-    int rc = exi_view_items(v, &items, a, s);
-
-    if (rc == EXI_OK && (flags & EXI_HIST_CONFIRMED)) {
-        rc = settled_nums(v, &nums, s);
-        if (rc == EXI_OK && limit != 0 && nums.n + items.nconfirmed > limit) {
-            rc = EXI_ELIMIT;
-        }
-    }
-    if (rc == EXI_OK) {
-        rc = emit_nums(v, &nums, fn, ctx);
-    }
-    return rc ? rc : emit_items(&items, flags, fn, ctx);
+    return exi_history_light(v, a, s, flags, limit, 0, fn, ctx);
 }
 
 static int
@@ -214,18 +241,61 @@ add_status(void *ctx, const struct exi_hist *h)
 }
 
 int
+exi_script_status_from(struct exi_view *v, const struct exi_arena *a,
+                       const struct exi_skey *s, uint64_t limit, uint64_t light,
+                       struct exi_mid *mid, uint8_t out[EXI_HASH_LEN],
+                       bool *some)
+{
+    struct nums nums = { v->nums, 0, EXI_VIEW_NUMS, light, 0, a };
+    struct exi_mid m = *mid;
+    struct exi_items items;
+    struct exi_status st;
+    int rc;
+
+    if (m.st.n != 0) {
+        rc = exi_view_has(v, m.height, &m.block);
+        if (rc < 0) {
+            return rc;
+        }
+        m.st.n = rc ? m.st.n : 0;
+    }
+    if (m.st.n == 0) {
+        exi_status_init(&m.st);
+    } else if (limit != 0 && m.st.n > limit) {
+        return EXI_ELIMIT;
+    }
+    nums.skip = m.st.n;
+    rc = settled_nums(v, &nums, s);
+    if (rc) {
+        return rc == EXI_ELIMIT ? EXI_EHEAVY : rc;
+    }
+    rc = nums.skip > 0 ? EXI_EFORMAT : exi_view_items(v, &items, a, s);
+    if (rc == EXI_OK && limit != 0
+        && m.st.n + nums.n + items.nconfirmed > limit) {
+        rc = EXI_ELIMIT;
+    }
+    if (rc == EXI_OK) {
+        rc = emit_nums(v, &nums, add_status, &m.st);
+    }
+    if (rc) {
+        return rc;
+    }
+    m.height = v->h.gen->m.height;
+    m.block = v->h.gen->m.block;
+    *mid = m;
+    st = m.st;
+    (void) emit_items(&items, EXI_HIST_CONFIRMED | EXI_HIST_MEMPOOL, add_status,
+                      &st);
+    *some = exi_status_final(&st, out);
+    return EXI_OK;
+}
+
+int
 exi_script_status(struct exi_view *v, const struct exi_arena *a,
                   const struct exi_skey *s, uint64_t limit,
                   uint8_t out[EXI_HASH_LEN], bool *some)
 {
-    struct exi_status st;
-    int rc;
+    struct exi_mid none = { .st = { .n = 0 } };
 
-    exi_status_init(&st);
-    rc = exi_history(v, a, s, EXI_HIST_CONFIRMED | EXI_HIST_MEMPOOL, limit,
-                     add_status, &st);
-    if (rc == EXI_OK) {
-        *some = exi_status_final(&st, out);
-    }
-    return rc;
+    return exi_script_status_from(v, a, s, limit, 0, &none, out, some);
 }

@@ -20,7 +20,8 @@ exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
         return EXI_EAPI;
     }
     exi_key_outpoint(&k, pos->id, index);
-    rc = exi_rodb_get(v->h.gen->db, k.b, k.len, &holder, &val, &vallen);
+    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &holder, &val,
+                      &vallen);
     if (rc) {
         return rc;
     }
@@ -94,12 +95,11 @@ exi_spender_settled(struct exi_view *v, const struct exi_txpos *pos,
     if (rc == EXI_OK) {
         rc = exi_view_height(v, by, (uint32_t) pos->height, &h);
     }
+    if (rc == EXI_OK) {
+        rc = exi_view_flat(v, EXI_FLAT_TXIDS, by, &p);
+    }
     if (rc) {
         return rc;
-    }
-    p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, by);
-    if (p == NULL) {
-        return EXI_EFORMAT;
     }
     memcpy(spender->b, p, EXI_HASH_LEN);
     *height = (int32_t) h;

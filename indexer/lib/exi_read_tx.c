@@ -52,28 +52,34 @@ find_live(struct exi_view *v, const struct exi_txid *txid,
     return rc;
 }
 
-/* Checks the candidates of a `T` row against the txids; the last one wins. */
+/* Checks the candidates of a `T` row against the txids; the last one wins.
+ * EXI_ECOLD: all that are not in memory were noted. */
 static int
-match_row(const struct exi_view *v, const struct exi_txid *txid,
-          const uint8_t *val, size_t vallen, uint64_t *txnum, bool *found)
+match_row(struct exi_view *v, const struct exi_txid *txid, const uint8_t *val,
+          size_t vallen, uint64_t *txnum, bool *found)
 {
     uint8_t bits = v->h.gen->m.params.txid_bits;
     uint64_t candidate;
     size_t pos = 0;
-    int got;
+    int got, rc = EXI_OK;
 
     while ((got = exi_txid_find(val, vallen, txid, bits, &pos, &candidate))
            == 1) {
-        const uint8_t *p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, candidate);
-        if (p == NULL) {
-            return EXI_EFORMAT;
+        const uint8_t *p;
+        int have = exi_view_flat(v, EXI_FLAT_TXIDS, candidate, &p);
+        if (have == EXI_ECOLD) {
+            rc = have;
+            continue;
+        }
+        if (have) {
+            return have;
         }
         if (memcmp(p, txid->b, EXI_HASH_LEN) == 0) {
             *txnum = candidate;
             *found = true;
         }
     }
-    return got;
+    return got ? got : rc;
 }
 
 /*
@@ -87,7 +93,7 @@ exi_view_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
     const uint8_t *key, *val;
     size_t keylen, vallen;
     struct exi_key k;
-    bool found = false;
+    bool found = false, cold = false;
     int rc;
 
     exi_key_bucket(&k, EXI_KIND_TXID, exi_bucket(txid->b, bits), 0);
@@ -97,13 +103,14 @@ exi_view_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
            && keylen >= EXI_KEY_BUCKET_PREFIX
            && memcmp(key, k.b, EXI_KEY_BUCKET_PREFIX) == 0) {
         rc = match_row(v, txid, val, vallen, txnum, &found);
-        if (rc < 0) {
+        if (rc < 0 && rc != EXI_ECOLD) {
             return rc;
         }
+        cold |= rc == EXI_ECOLD;
         exi_rodb_iter_next(v->h.iter);
     }
-    if (rc < 0) {
-        return rc;
+    if (rc < 0 || cold) {
+        return rc < 0 ? rc : EXI_ECOLD;
     }
     return found ? EXI_OK : EXI_ENOTFOUND;
 }
@@ -113,19 +120,22 @@ exi_view_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
 static int
 find_extent(struct exi_view *v, struct exi_txpos *pos)
 {
-    const struct exi_gen *g = v->h.gen;
-    const uint8_t *from = exi_gen_flat(g, EXI_FLAT_TXOFFSETS, pos->id), *to;
     uint32_t height = (uint32_t) pos->height;
+    const uint8_t *from = NULL, *to = NULL;
     uint64_t next;
-    int rc = exi_view_first(v, height + 1, &next);
+    int got, rc = exi_view_first(v, height + 1, &next);
 
     if (rc) {
         return rc;
     }
-    to = pos->id + 1 < next
-             ? exi_gen_flat(g, EXI_FLAT_TXOFFSETS, pos->id + 1)
-             : exi_gen_flat(g, EXI_FLAT_BLOCKSIZES, height);
-    if (from == NULL || to == NULL || exi_le32(to) <= exi_le32(from)) {
+    rc = exi_view_flat(v, EXI_FLAT_TXOFFSETS, pos->id, &from);
+    got = pos->id + 1 < next
+              ? exi_view_flat(v, EXI_FLAT_TXOFFSETS, pos->id + 1, &to)
+              : exi_view_flat(v, EXI_FLAT_BLOCKSIZES, height, &to);
+    if (rc || got) {
+        return rc ? rc : got;
+    }
+    if (exi_le32(to) <= exi_le32(from)) {
         return EXI_EFORMAT;
     }
     pos->offset = exi_le32(from);
@@ -140,7 +150,7 @@ find_settled(struct exi_view *v, const struct exi_txid *txid,
     struct exi_txpos pos = { .confirmed = true, .fee_sat = -1 };
     uint64_t first;
     uint32_t height = 0;
-    int rc = exi_view_txnum(v, txid, &pos.id);
+    int got, rc = exi_view_txnum(v, txid, &pos.id);
 
     if (rc == EXI_OK) {
         rc = exi_view_height(v, pos.id, 0, &height);
@@ -148,18 +158,17 @@ find_settled(struct exi_view *v, const struct exi_txid *txid,
     if (rc == EXI_OK) {
         rc = exi_view_first(v, height, &first);
     }
-    if (rc == EXI_OK) {
-        rc = exi_block_hash(v, height, &pos.block);
-    }
     if (rc) {
         return rc;
     }
-    pos.height = (int32_t) height;
     if (first > pos.id) {
         return EXI_EFORMAT;
     }
+    pos.height = (int32_t) height;
     pos.pos = (uint32_t) (pos.id - first);
-    rc = find_extent(v, &pos);
+    rc = exi_block_hash(v, height, &pos.block);
+    got = find_extent(v, &pos);
+    rc = got ? got : rc;
     if (rc == EXI_OK) {
         *out = pos;
     }

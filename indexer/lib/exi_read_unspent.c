@@ -8,16 +8,11 @@
 
 #include <stdlib.h>
 
-/* An output that a live transaction spends. */
-struct spent {
-    struct exi_txid txid;
-    uint32_t index;
-};
-
 struct unspent {
     struct exi_view *v;
     const struct exi_arena *a;
-    struct spent *spent; /* ascending */
+    size_t ncold;            /* txids not in memory: go on, then fail */
+    struct exi_spent *spent; /* ascending */
     size_t nspent;
     size_t spent_cap;
     struct exi_utxo *u;
@@ -33,7 +28,7 @@ struct unspent {
 static int
 compare_spent(const void *x, const void *y)
 {
-    const struct spent *a = x, *b = y;
+    const struct exi_spent *a = x, *b = y;
     int c = memcmp(a->txid.b, b->txid.b, EXI_HASH_LEN);
 
     return c ? c : (a->index > b->index) - (a->index < b->index);
@@ -55,11 +50,24 @@ counts(int64_t *value_sat, bool *tokens, enum exi_tokens want)
     return want == EXI_TOKENS_INCLUDE || (want == EXI_TOKENS_ONLY) == *tokens;
 }
 
+bool
+exi_spent_find(const struct exi_spent *spent, size_t n, const uint8_t *txid,
+               uint32_t index)
+{
+    struct exi_spent key;
+
+    if (n == 0) {
+        return false;
+    }
+    memcpy(key.txid.b, txid, EXI_HASH_LEN);
+    key.index = index;
+    return bsearch(&key, spent, n, sizeof key, compare_spent) != NULL;
+}
+
 static int
 add_output(struct unspent *t, const uint8_t *txid, uint32_t index,
            int32_t height, int64_t value_sat)
 {
-    struct spent key;
     struct exi_utxo *u;
     bool tokens = false;
     int rc;
@@ -67,12 +75,8 @@ add_output(struct unspent *t, const uint8_t *txid, uint32_t index,
     if (t->coin_tokens && !counts(&value_sat, &tokens, t->tokens)) {
         return EXI_OK;
     }
-    if (t->nspent > 0) {
-        memcpy(key.txid.b, txid, EXI_HASH_LEN);
-        key.index = index;
-        if (bsearch(&key, t->spent, t->nspent, sizeof key, compare_spent)) {
-            return EXI_OK;
-        }
+    if (exi_spent_find(t->spent, t->nspent, txid, index)) {
+        return EXI_OK;
     }
     if (t->limit != 0 && t->n >= t->limit) {
         return EXI_ELIMIT;
@@ -134,10 +138,10 @@ add_funds(struct unspent *t, const struct exi_item *it)
     return rd.bad ? EXI_EFORMAT : rc;
 }
 
-/* A `U` row's parts. */
-static int
-parse_utxo(const uint8_t *key, size_t keylen, const uint8_t *val, size_t vallen,
-           uint64_t *txnum, uint32_t *index, int64_t *value_sat)
+int
+exi_utxo_parse(const uint8_t *key, size_t keylen, const uint8_t *val,
+               size_t vallen, uint64_t *txnum, uint32_t *index,
+               int64_t *value_sat)
 {
     struct exi_rd rd = exi_rd(val, vallen);
     uint64_t value = exi_rd_varint(&rd);
@@ -171,7 +175,7 @@ each_utxo(struct exi_view *v, const struct exi_skey *s, utxo_row_pt fn,
                == 1
            && keylen >= EXI_KEY_UTXO_PREFIX
            && memcmp(key, k.b, EXI_KEY_UTXO_PREFIX) == 0) {
-        rc = parse_utxo(key, keylen, val, vallen, &txnum, &index, &value);
+        rc = exi_utxo_parse(key, keylen, val, vallen, &txnum, &index, &value);
         if (rc == EXI_OK) {
             rc = fn(ctx, txnum, index, value);
         }
@@ -188,14 +192,37 @@ add_settled(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
 {
     struct unspent *t = ctx;
     uint32_t from = t->n > 0 ? (uint32_t) t->u[t->n - 1].height : 0, height;
-    const uint8_t *p = exi_gen_flat(t->v->h.gen, EXI_FLAT_TXIDS, txnum);
-    int rc;
+    const uint8_t *p;
+    int rc = exi_view_flat(t->v, EXI_FLAT_TXIDS, txnum, &p);
 
-    if (p == NULL) {
-        return EXI_EFORMAT;
+    if (rc == EXI_ECOLD) {
+        if (t->limit != 0 && t->n + t->ncold >= t->limit) {
+            return EXI_ELIMIT;
+        }
+        t->ncold++;
+        return EXI_OK;
+    }
+    if (rc) {
+        return rc;
     }
     rc = exi_view_height(t->v, txnum, from, &height);
     return rc ? rc : add_output(t, p, index, (int32_t) height, value_sat);
+}
+
+/* Items and what they spend. */
+static int
+gather_spent(struct unspent *t, const struct exi_skey *s,
+             struct exi_items *items)
+{
+    int rc = exi_view_items(t->v, items, t->a, s);
+
+    for (size_t i = 0; i < items->n && rc == EXI_OK; i++) {
+        rc = add_spends(t, &items->v[i]);
+    }
+    if (rc == EXI_OK && t->nspent > 1) {
+        qsort(t->spent, t->nspent, sizeof *t->spent, compare_spent);
+    }
+    return rc;
 }
 
 /* All that is unspent, in protocol order, into t->u. */
@@ -203,16 +230,13 @@ static int
 gather_unspent(struct unspent *t, const struct exi_skey *s)
 {
     struct exi_items items;
-    int rc = exi_view_items(t->v, &items, t->a, s);
+    int rc = gather_spent(t, s, &items);
 
-    for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
-        rc = add_spends(t, &items.v[i]);
-    }
-    if (rc == EXI_OK && t->nspent > 1) {
-        qsort(t->spent, t->nspent, sizeof *t->spent, compare_spent);
-    }
     if (rc == EXI_OK) {
         rc = each_utxo(t->v, s, add_settled, t);
+    }
+    if (rc == EXI_OK && t->ncold > 0) {
+        return EXI_ECOLD;
     }
     for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
         rc = add_funds(t, &items.v[i]);
@@ -221,11 +245,33 @@ gather_unspent(struct unspent *t, const struct exi_skey *s)
 }
 
 int
+exi_view_live_unspent(struct exi_view *v, const struct exi_arena *a,
+                      const struct exi_skey *s, struct exi_live_unspent *out)
+{
+    struct unspent t = {
+        .v = v, .a = a, .spent_cap = UNSPENT_START, .cap = UNSPENT_START
+    };
+    struct exi_items items;
+    int rc = EXI_ENOMEM;
+
+    t.spent = a->alloc(a->ctx, UNSPENT_START * sizeof *t.spent);
+    t.u = a->alloc(a->ctx, UNSPENT_START * sizeof *t.u);
+    if (t.spent != NULL && t.u != NULL) {
+        rc = gather_spent(&t, s, &items);
+    }
+    for (size_t i = 0; rc == EXI_OK && i < items.n; i++) {
+        rc = add_funds(&t, &items.v[i]);
+    }
+    *out = (struct exi_live_unspent){ t.spent, t.nspent, t.u, t.n };
+    return rc;
+}
+
+int
 exi_unspent(struct exi_view *v, const struct exi_arena *a,
             const struct exi_skey *s, enum exi_tokens tokens, uint64_t limit,
             exi_utxo_pt fn, void *ctx)
 {
-    struct spent spent[UNSPENT_START];
+    struct exi_spent spent[UNSPENT_START];
     struct exi_utxo u[UNSPENT_START];
     struct unspent t = { .v = v,
                          .a = a,
@@ -251,6 +297,8 @@ exi_unspent(struct exi_view *v, const struct exi_arena *a,
 /* A sum of amounts. */
 struct sum {
     int64_t sat;
+    uint64_t n;
+    uint64_t light; /* 0: any number */
     bool coin_tokens;
     enum exi_tokens tokens;
 };
@@ -275,9 +323,15 @@ add_sat(struct sum *sum, int64_t value_sat, int sign)
 static int
 add_value(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
 {
+    struct sum *t = ctx;
+
     (void) txnum;
     (void) index;
-    return add_sat(ctx, value_sat, 1);
+    if (t->light != 0 && t->n >= t->light) {
+        return EXI_EHEAVY;
+    }
+    t->n++;
+    return add_sat(t, value_sat, 1);
 }
 
 /* Adds what a live transaction changes. */
@@ -302,28 +356,95 @@ add_effect(struct sum *sum, const struct exi_item *it)
     return rd.bad ? EXI_EFORMAT : rc;
 }
 
+/* Whether a sum and the live rows above it are the whole chain of the view:
+ * rule 2 of docs/architecture.md, "The cut".  1, 0, or an error. */
+static int
+sum_fits(struct exi_view *v, const struct exi_sum *sum)
+{
+    if (!sum->known || v->st.live_floor > (uint64_t) sum->height + 1) {
+        return 0;
+    }
+    return exi_view_has(v, sum->height, &sum->block);
+}
+
+/* The sum as of the view's generation. */
+static int
+settled_sum(struct exi_view *v, const struct exi_skey *s,
+            enum exi_tokens tokens, uint64_t light, struct exi_sum *sum)
+{
+    struct sum t = { .light = light,
+                     .coin_tokens = coin_tokens(v),
+                     .tokens = tokens };
+    int rc = each_utxo(v, s, add_value, &t);
+
+    if (rc == EXI_OK) {
+        sum->known = true;
+        sum->height = v->h.gen->m.height;
+        sum->block = v->h.gen->m.block;
+        sum->sat = t.sat;
+        sum->n = t.n;
+    }
+    return rc;
+}
+
+static int
+balance(struct exi_view *v, const struct exi_arena *a, const struct exi_skey *s,
+        enum exi_tokens tokens, uint64_t light, struct exi_sum *sum,
+        int64_t *confirmed_sat, int64_t *unconfirmed_sat)
+{
+    struct sum confirmed = { .coin_tokens = coin_tokens(v), .tokens = tokens };
+    struct sum unconfirmed = confirmed;
+    struct exi_sum from = *sum;
+    struct exi_items items;
+    int rc = sum_fits(v, &from);
+
+    if (rc == 0) {
+        rc = settled_sum(v, s, tokens, light, &from);
+    } else if (rc == 1) {
+        rc = EXI_OK;
+    }
+    if (rc == EXI_OK) {
+        rc = exi_view_items_above(v, &items, a, s, from.height);
+    }
+    if (rc) {
+        return rc;
+    }
+    confirmed.sat = from.sat;
+    from.height = v->h.gen->m.height;
+    from.block = v->h.gen->m.block;
+    for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
+        rc = add_effect(i < items.nconfirmed ? &confirmed : &unconfirmed,
+                        &items.v[i]);
+        if (i < items.nconfirmed
+            && (uint32_t) items.v[i].height <= from.height) {
+            from.sat = confirmed.sat;
+        }
+    }
+    if (rc == EXI_OK) {
+        *sum = from;
+        *confirmed_sat = confirmed.sat;
+        *unconfirmed_sat = unconfirmed.sat;
+    }
+    return rc;
+}
+
+int
+exi_balance_from(struct exi_view *v, const struct exi_arena *a,
+                 const struct exi_skey *s, uint64_t light, struct exi_sum *sum,
+                 int64_t *confirmed_sat, int64_t *unconfirmed_sat)
+{
+    return balance(v, a, s, EXI_TOKENS_INCLUDE, light, sum, confirmed_sat,
+                   unconfirmed_sat);
+}
+
 int
 exi_balance(struct exi_view *v, const struct exi_arena *a,
             const struct exi_skey *s, enum exi_tokens tokens,
             int64_t *confirmed_sat, int64_t *unconfirmed_sat)
 {
-    struct sum confirmed = { .coin_tokens = coin_tokens(v), .tokens = tokens };
-    struct sum unconfirmed = confirmed;
-    struct exi_items items;
-    int rc = exi_view_items(v, &items, a, s);
+    struct exi_sum none = { .known = false };
 
-    if (rc == EXI_OK) {
-        rc = each_utxo(v, s, add_value, &confirmed);
-    }
-    for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
-        rc = add_effect(i < items.nconfirmed ? &confirmed : &unconfirmed,
-                        &items.v[i]);
-    }
-    if (rc == EXI_OK) {
-        *confirmed_sat = confirmed.sat;
-        *unconfirmed_sat = unconfirmed.sat;
-    }
-    return rc;
+    return balance(v, a, s, tokens, 0, &none, confirmed_sat, unconfirmed_sat);
 }
 
 /*
@@ -369,7 +490,7 @@ token_settled(struct exi_view *v, uint64_t txnum, uint32_t index, uint8_t *out,
     int rc;
 
     exi_key_outpoint(&k, txnum, index);
-    rc = exi_rodb_get(v->h.gen->db, k.b, k.len, &holder, &val, &n);
+    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &holder, &val, &n);
     if (rc) {
         return rc;
     }

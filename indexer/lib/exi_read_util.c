@@ -61,20 +61,35 @@ exi_view_first(const struct exi_view *v, uint32_t height, uint64_t *txnum)
     return EXI_OK;
 }
 
-/* The first height whose cumulative count is above txnum. */
-int
-exi_view_height(const struct exi_view *v, uint64_t txnum, uint32_t from,
-                uint32_t *height)
+/* Whether the block at a height or one below it holds the transaction. */
+static bool
+reaches(const struct exi_gen *g, uint32_t height, uint64_t txnum)
 {
-    const struct exi_gen *g = v->h.gen;
-    uint32_t lo = from, hi = g->m.height;
+    return exi_le64(exi_gen_flat(g, EXI_FLAT_TXCOUNTS, height)) > txnum;
+}
 
-    if (txnum >= g->m.tx_count) {
+/* The first height whose cumulative count is above txnum: steps that double,
+ * then halves, as entries of a history are near each other. */
+int
+exi_gen_height(const struct exi_gen *g, uint64_t txnum, uint32_t from,
+               uint32_t *height)
+{
+    uint32_t lo = from, hi = from, step = 1;
+
+    if (txnum >= g->m.tx_count || from > g->m.height) {
         return EXI_EFORMAT;
+    }
+    while (!reaches(g, hi, txnum)) {
+        lo = hi + 1;
+        hi = step < g->m.height - hi ? hi + step : g->m.height;
+        if (lo > hi) {
+            return EXI_EFORMAT;
+        }
+        step *= 2;
     }
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
-        if (exi_le64(exi_gen_flat(g, EXI_FLAT_TXCOUNTS, mid)) > txnum) {
+        if (reaches(g, mid, txnum)) {
             hi = mid;
         } else {
             lo = mid + 1;
@@ -82,6 +97,24 @@ exi_view_height(const struct exi_view *v, uint64_t txnum, uint32_t from,
     }
     *height = lo;
     return EXI_OK;
+}
+
+int
+exi_view_height(const struct exi_view *v, uint64_t txnum, uint32_t from,
+                uint32_t *height)
+{
+    return exi_gen_height(v->h.gen, txnum, from, height);
+}
+
+uint64_t
+exi_gen_first(const struct exi_gen *g, uint64_t height)
+{
+    if (height > g->m.height) {
+        return g->m.tx_count;
+    }
+    return height == 0
+               ? 0
+               : exi_le64(exi_gen_flat(g, EXI_FLAT_TXCOUNTS, height - 1));
 }
 
 int

@@ -4,16 +4,18 @@
  *
  * A store is what a process keeps open; a view is one snapshot of it.
  * Processes: any number; open after fork.  Threads: exi_store_* by one thread
- * (the event loop); a view by one thread at a time, several views may be in
- * use by several threads.
+ * (the event loop), but exi_store_refresh may be run by another; a view by one
+ * thread at a time, several views may be in use by several threads.
  */
 #ifndef EXI_READER_H
 #define EXI_READER_H
 
 #include "exi_err.h"
 #include "exi_format.h"
+#include "exi_status.h"
 #include "exi_types.h"
 
+struct exi_cold_list;
 struct exi_store;
 struct exi_view;
 
@@ -42,6 +44,13 @@ void exi_store_free(struct exi_store *s);
  */
 int exi_store_refresh(struct exi_store *s);
 
+/*
+ * Whether the newest environment and generation are open, so that a refresh has
+ * nothing to do: two stats and a look at the live layer.  Not while another
+ * thread refreshes.
+ */
+bool exi_store_current(struct exi_store *s);
+
 /* A view of the store, empty; EXI_ENOMEM. */
 int exi_view_new(struct exi_store *s, struct exi_view **out) EXI_MUST_CHECK;
 void exi_view_free(struct exi_view *v);
@@ -56,6 +65,23 @@ int exi_view_begin(struct exi_view *v) EXI_MUST_CHECK;
 
 /* Ends the snapshot; pointers got from it are no longer good. */
 void exi_view_end(struct exi_view *v);
+
+/*
+ * nowait: queries fail with EXI_ECOLD instead of waiting for a disk; what they
+ * lacked is to be read by another thread, then they are run again from the
+ * start (exi_cold.h).  A callback may have been called by then: what it has
+ * made is to be thrown away.  The live layer is in memory as a rule (written
+ * since the machine was started) and read without asking.  New views wait.
+ */
+void exi_view_nowait(struct exi_view *v, bool nowait);
+
+/* Whether a query of this snapshot has failed so since the last take. */
+bool exi_view_cold(const struct exi_view *v);
+
+/* What those queries lacked, yours (exi_cold_free).  EXI_ENOTFOUND: nothing;
+ * EXI_ENOMEM. */
+int exi_view_cold_take(struct exi_view *v,
+                       struct exi_cold_list **out) EXI_MUST_CHECK;
 
 /* State of the snapshot; good until exi_view_end. */
 const struct exi_live_state *exi_view_state(const struct exi_view *v);
@@ -78,6 +104,11 @@ int exi_block_hash(struct exi_view *v, uint32_t height,
 int exi_header_proof(struct exi_view *v, uint32_t height, uint32_t cp_height,
                      struct exi_hash *root, struct exi_hash *branch,
                      size_t *nbranch) EXI_MUST_CHECK;
+
+/* Whether that block is in the settled chain of the view's generation: 1, 0, or
+ * the error of exi_block_hash(). */
+int exi_view_has(struct exi_view *v, uint32_t height,
+                 const struct exi_blkid *block) EXI_MUST_CHECK;
 
 /* Number of transactions of a block.  EXI_ENOTFOUND. */
 int exi_block_ntx(struct exi_view *v, uint32_t height,
@@ -174,6 +205,12 @@ int exi_history(struct exi_view *v, const struct exi_arena *a,
                 const struct exi_skey *s, unsigned flags, uint64_t limit,
                 exi_hist_pt fn, void *ctx) EXI_MUST_CHECK;
 
+/* The same if all entries are at most `light`; else EXI_EHEAVY, or EXI_ELIMIT,
+ * before the first callback. */
+int exi_history_light(struct exi_view *v, const struct exi_arena *a,
+                      const struct exi_skey *s, unsigned flags, uint64_t limit,
+                      uint64_t light, exi_hist_pt fn, void *ctx) EXI_MUST_CHECK;
+
 struct exi_utxo {
     struct exi_txid txid;
     uint32_t index;
@@ -214,6 +251,109 @@ int exi_utxo_token(struct exi_view *v, const struct exi_utxo *u, uint8_t *out,
 int exi_script_status(struct exi_view *v, const struct exi_arena *a,
                       const struct exi_skey *s, uint64_t limit,
                       uint8_t out[EXI_HASH_LEN], bool *some) EXI_MUST_CHECK;
+
+/*
+ * The same from what was known before, and not more than `light` settled
+ * entries at once: EXI_EHEAVY when there are more (read them with a cursor).
+ * *mid is a midstate of the script (st.n 0: none), used if the view's chain has
+ * its block, and becomes that of the view's generation.
+ */
+struct exi_mid {
+    uint32_t height; /* of the block it belongs to */
+    struct exi_blkid block;
+    struct exi_status st; /* after all entries up to that block; n of them */
+};
+int exi_script_status_from(struct exi_view *v, const struct exi_arena *a,
+                           const struct exi_skey *s, uint64_t limit,
+                           uint64_t light, struct exi_mid *mid,
+                           uint8_t out[EXI_HASH_LEN],
+                           bool *some) EXI_MUST_CHECK;
+
+/*
+ * Balance from a known sum of the settled outputs, or from at most `light` of
+ * them (0: any number): EXI_EHEAVY.  A sum is used if the view's chain has its
+ * block and all live rows above that; it becomes that of the view's generation.
+ */
+struct exi_sum {
+    bool known;
+    uint32_t height; /* of the block it belongs to */
+    struct exi_blkid block;
+    int64_t sat;
+    uint64_t n; /* outputs it was made of */
+};
+int exi_balance_from(struct exi_view *v, const struct exi_arena *a,
+                     const struct exi_skey *s, uint64_t light,
+                     struct exi_sum *sum, int64_t *confirmed_sat,
+                     int64_t *unconfirmed_sat) EXI_MUST_CHECK;
+
+/*
+ * Cursors: the same answers piece by piece.  A cursor is made in a snapshot and
+ * outlives it: it keeps the generation and copies the live rows, so all of it
+ * is one picture.  It is freed before the store; one thread at a time.  A step
+ * that returns an error may be repeated, unless the callback made it; after
+ * EXI_ECOLD (the view must not wait) what *_cold_take() gives is to be read
+ * before, and it goes on at the entry that it was at.
+ */
+struct exi_cursor;
+#define EXI_HIST_SETTLED 4 /* alone: nothing of the live layer */
+
+/* History; flags as exi_history.  EXI_ENOMEM, EXI_EFORMAT, EXI_EIO. */
+int exi_cursor_new(struct exi_view *v, const struct exi_arena *a,
+                   const struct exi_skey *s, unsigned flags,
+                   struct exi_cursor **out) EXI_MUST_CHECK;
+void exi_cursor_free(struct exi_cursor *c);
+/* Bytes it takes, without iterators. */
+size_t exi_cursor_size(const struct exi_cursor *c);
+
+/* As exi_view_cold_take(). */
+int exi_cursor_cold_take(struct exi_cursor *c,
+                         struct exi_cold_list **out) EXI_MUST_CHECK;
+/* Lets the view's queries have lacked what the cursor has. */
+void exi_cursor_cold_give(struct exi_cursor *c, struct exi_view *v);
+
+/* Before the first entry: passes over the first n settled ones. */
+void exi_cursor_skip(struct exi_cursor *c, uint64_t n);
+/* Confirmed ones only with from <= height < to.  EXI_EAPI: from > to. */
+int exi_cursor_range(struct exi_cursor *c, uint64_t from,
+                     uint64_t to) EXI_MUST_CHECK;
+/* The block up to which the settled entries go. */
+void exi_cursor_block(const struct exi_cursor *c, uint32_t *height,
+                      struct exi_blkid *block);
+
+/* Counts the settled entries (not only those of the range) before the first
+ * one is read.  budget: about as much work as so many entries are.  1: call it
+ * again; 0; EXI_ELIMIT: more confirmed ones than limit (0: none). */
+int exi_cursor_count(struct exi_cursor *c, uint32_t budget,
+                     uint64_t limit) EXI_MUST_CHECK;
+uint64_t exi_cursor_settled(const struct exi_cursor *c); /* when counted */
+size_t exi_cursor_live(const struct exi_cursor *c);
+
+/* Gives out about `budget` entries: 1: there are more; 0: that was the last
+ * one; what fn returned; EXI_EFORMAT, EXI_EIO, EXI_ENOMEM. */
+int exi_cursor_next(struct exi_cursor *c, uint32_t budget, exi_hist_pt fn,
+                    void *ctx) EXI_MUST_CHECK;
+
+struct exi_utxos;
+/* Unspent outputs; live false: settled ones, whatever became of them. */
+int exi_utxos_new(struct exi_view *v, const struct exi_arena *a,
+                  const struct exi_skey *s, bool live,
+                  struct exi_utxos **out) EXI_MUST_CHECK;
+void exi_utxos_free(struct exi_utxos *c);
+size_t exi_utxos_size(const struct exi_utxos *c);
+int exi_utxos_cold_take(struct exi_utxos *c,
+                        struct exi_cold_list **out) EXI_MUST_CHECK;
+/* To the first one again. */
+void exi_utxos_rewind(struct exi_utxos *c);
+/* As exi_cursor_next. */
+int exi_utxos_next(struct exi_utxos *c, uint32_t budget, exi_utxo_pt fn,
+                   void *ctx) EXI_MUST_CHECK;
+/* Adds `budget` settled ones to the sum, all zero before: 1: there are more; 0:
+ * it is known now. */
+int exi_utxos_sum(struct exi_utxos *c, uint32_t budget,
+                  struct exi_sum *sum) EXI_MUST_CHECK;
+/* As exi_cursor_block. */
+void exi_utxos_block(const struct exi_utxos *c, uint32_t *height,
+                     struct exi_blkid *block);
 
 /*
  * Facts and changes.

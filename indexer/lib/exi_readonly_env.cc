@@ -17,6 +17,13 @@
  *
  * Tables are mapped when the directory is listed, that is all at once while
  * opening: later neither unlink nor a moved directory can hurt.
+ *
+ * Look-ups that must not wait for a disk (exi_cold.h): LevelDB asks the Env for
+ * each block, but an error would make its iterators go on to the next block,
+ * and the next, to the end of the level.  So a block that is not in memory is
+ * given as a block with one row behind all others, where every iterator stops.
+ * What was read by such a look-up is thrown away, iterators included.  All
+ * levels are asked in one go, so one round finds what each of them lacks.
  */
 #include "exi_readonly_env.h"
 
@@ -60,6 +67,131 @@ class BufferFile final : public leveldb::RandomAccessFile
 
   private:
     BufferP b_;
+};
+
+/*
+ * The look-up that this thread is at, or NULL; set by the C functions below.
+ */
+thread_local exi_cold *looking = nullptr;
+
+class Looking
+{
+  public:
+    Looking(exi_cold *c, unsigned seen)
+    {
+        looking = c != nullptr && c->nowait ? c : nullptr;
+        missed = false;
+        blocks = seen;
+    }
+    ~Looking()
+    {
+        looking = nullptr;
+    }
+    Looking(const Looking &) = delete;
+    Looking &operator=(const Looking &) = delete;
+
+    static thread_local bool missed;     /* a block of this look-up */
+    static thread_local unsigned blocks; /* read since the seek */
+};
+thread_local bool Looking::missed = false;
+thread_local unsigned Looking::blocks = 0;
+
+/*
+ * A block of the same size (n includes the trailer of 5 bytes) with one row:
+ * user key FF, sequence 0, type "value"; no key of ours is behind it.  The
+ * smallest real block has as much room.  It has no checksum.  See LevelDB's doc/table_format.md.
+ */
+bool
+StandIn(char *b, size_t n)
+{
+    const size_t KEY = 9, ENDS = 8, TRAILER = 5;
+    size_t head = n - TRAILER < 140 ? 3 : 7, value;
+
+    if (n < TRAILER + 3 + KEY + ENDS || n > UINT32_MAX) {
+        return false;
+    }
+    memset(b, 0, n);
+    value = n - TRAILER - ENDS - KEY - head;
+    b[1] = KEY;
+    if (head == 3) {
+        b[2] = static_cast<char>(value);
+    } else {
+        for (int i = 0; i < 5; i++) { /* a varint of 5 bytes */
+            b[2 + i] =
+                static_cast<char>((value >> 7 * i & 0x7f) | (i < 4 ? 0x80 : 0));
+        }
+    }
+    b[head] = static_cast<char>(0xff);
+    b[head + 1] = 1;
+    b[n - TRAILER - 4] = 1; /* restart points */
+    return true;
+}
+
+/* A table for look-ups that may be forbidden to wait. */
+class TableFile final : public leveldb::RandomAccessFile
+{
+  public:
+    explicit TableFile(MappingP m) : m_(std::move(m))
+    {
+    }
+    Status
+    Read(uint64_t off, size_t n, Slice *out, char *scratch) const override
+    {
+        Status s = ReadRange(m_->base, m_->len, off, n, out);
+
+        if (!s.ok()) {
+            return s;
+        }
+        if (off >= m_->tail) {
+            if (m_->tail_copy != nullptr) {
+                *out = Slice(m_->tail_copy.get() + (off - m_->tail), n);
+            }
+        } else if (looking != nullptr) {
+            s = Check(off, n, out, scratch);
+            if (!s.ok() || out->data() == scratch) {
+                return s; /* a stand-in */
+            }
+        }
+        return VerifyBlock(*m_, off, out);
+    }
+
+  private:
+    /* Only what is known to be in memory is touched; *out is scratch for a
+     * stand-in. */
+    Status
+    Check(uint64_t off, size_t n, Slice *out, char *scratch) const
+    {
+        int rc = exi_cold_look(looking, m_->file, off, n);
+
+        if (rc == EXI_OK) {
+            Looking::blocks++;
+            return Status::OK();
+        }
+        if (rc == EXI_ECOLD && StandIn(scratch, n)) {
+            Looking::missed = true;
+            Ahead(off + n);
+            *out = Slice(scratch, n);
+            return Status::OK();
+        }
+        return Status::IOError("table can't be read");
+    }
+
+    /* Who has read many blocks in a row will want as many more: so a long list
+     * of rows takes few rounds. */
+    void
+    Ahead(uint64_t off) const
+    {
+        const unsigned MANY = 4, MOST = 256;
+        uint64_t n = Looking::blocks < MOST ? Looking::blocks : MOST;
+
+        n *= EXI_COLD_PAGE;
+        if (Looking::blocks >= MANY && off < m_->tail) {
+            n = n < m_->tail - off ? n : m_->tail - off;
+            (void) (exi_cold_look(looking, m_->file, off, n) == EXI_OK);
+        }
+    }
+
+    MappingP m_;
 };
 
 struct NoLock final : public leveldb::FileLock {
@@ -132,12 +264,12 @@ class ReadOnlyEnv final : public leveldb::EnvWrapper
         if (mapped != mapped_.end()) {
             m = mapped->second;
         } else {
-            Status s = MapFile(file, &m);
+            Status s = MapFile(file, true, &m);
             if (!s.ok()) {
                 return s;
             }
         }
-        *out = new MappedFile(std::move(m));
+        *out = new TableFile(std::move(m));
         return Status::OK();
     }
 
@@ -154,7 +286,7 @@ class ReadOnlyEnv final : public leveldb::EnvWrapper
             std::string path = dir + "/" + name;
             /* A table that can't be mapped is an abandoned one, or LevelDB
              * finds out when it needs it. */
-            if (IsTableName(name) && MapFile(path, &m).ok()) {
+            if (IsTableName(name) && MapFile(path, true, &m).ok()) {
                 mapped_[path] = m;
             }
         }
@@ -330,6 +462,11 @@ struct exi_rodb_val {
 };
 
 struct exi_rodb_iter {
+    exi_rodb *db;
+    exi_cold *cold;
+    bool missed = false; /* by the last call */
+    uint32_t epoch = 0;  /* of its making */
+    unsigned blocks = 0; /* read since the last seek */
     std::unique_ptr<leveldb::Iterator> it;
 };
 
@@ -365,8 +502,9 @@ OpenInto(exi_rodb *d, const char *dir, std::string *why)
     Status s;
 
     d->cache.reset(leveldb::NewLRUCache(1 << 16));
-    /* MappedFile does it. */
+    /* TableFile does it. */
     d->read.verify_checksums = false;
+    d->read.fill_cache = false; /* a stand-in must not stay */
     s = leveldb::DB::Open(ReadOptions(&d->env, &d->log, d->cache.get()), dir,
                           &db);
     d->db.reset(db);
@@ -411,15 +549,20 @@ exi_rodb_close(struct exi_rodb *db)
 }
 
 int
-exi_rodb_get(struct exi_rodb *db, const void *key, size_t keylen,
-             struct exi_rodb_val **holder, const uint8_t **val, size_t *vallen)
+exi_rodb_get(struct exi_rodb *db, struct exi_cold *cold, const void *key,
+             size_t keylen, struct exi_rodb_val **holder, const uint8_t **val,
+             size_t *vallen)
 {
     EXI_CC_TRY
     {
         std::unique_ptr<exi_rodb_val> v(new exi_rodb_val);
         Slice k(static_cast<const char *>(key), keylen);
+        Looking here(cold, 0);
         Status s = db->db->Get(db->read, k, &v->s);
 
+        if (Looking::missed) {
+            return EXI_ECOLD;
+        }
         if (s.IsNotFound()) {
             return EXI_ENOTFOUND;
         }
@@ -440,14 +583,34 @@ exi_rodb_val_free(struct exi_rodb_val *holder)
     delete holder;
 }
 
+namespace
+{
+
+/*
+ * Iterators keep their last block from one seek to the next; one that is older
+ * than what is known of pages is made anew, as is one that met a stand-in.
+ */
+void
+Renew(exi_rodb_iter *it)
+{
+    it->it.reset(); /* before the next one takes its version */
+    it->it.reset(it->db->db->NewIterator(it->db->read));
+    it->missed = false;
+    it->epoch = it->cold != nullptr ? it->cold->epoch : 0;
+}
+
+} /* namespace */
+
 struct exi_rodb_iter *
-exi_rodb_iter_new(struct exi_rodb *db)
+exi_rodb_iter_new(struct exi_rodb *db, struct exi_cold *cold)
 {
     EXI_CC_TRY
     {
         std::unique_ptr<exi_rodb_iter> it(new exi_rodb_iter);
 
-        it->it.reset(db->db->NewIterator(db->read));
+        it->db = db;
+        it->cold = cold;
+        Renew(it.get());
         return it.release();
     }
     EXI_CC_CATCH(nullptr)
@@ -464,7 +627,15 @@ exi_rodb_iter_seek(struct exi_rodb_iter *it, const void *key, size_t keylen)
 {
     EXI_CC_TRY
     {
+        if (it->missed
+            || (it->cold != nullptr && it->cold->nowait
+                && it->cold->epoch - it->epoch > 1)) {
+            Renew(it);
+        }
+        Looking here(it->cold, 0);
         it->it->Seek(Slice(static_cast<const char *>(key), keylen));
+        it->missed = Looking::missed;
+        it->blocks = Looking::blocks;
     }
     EXI_CC_CATCH()
 }
@@ -474,8 +645,11 @@ exi_rodb_iter_next(struct exi_rodb_iter *it)
 {
     EXI_CC_TRY
     {
-        if (it->it->Valid()) {
+        if (!it->missed && it->it->Valid()) {
+            Looking here(it->cold, it->blocks);
             it->it->Next();
+            it->missed = Looking::missed;
+            it->blocks = Looking::blocks;
         }
     }
     EXI_CC_CATCH()
@@ -487,6 +661,9 @@ exi_rodb_iter_row(struct exi_rodb_iter *it, const uint8_t **key, size_t *keylen,
 {
     Slice s;
 
+    if (it->missed) {
+        return EXI_ECOLD;
+    }
     if (!it->it->status().ok()) {
         return EXI_EIO;
     }

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "exi_cold.h"
 #include "exi_merkle_cache.h"
 #include "exi_reader.h"
 #include "exi_readonly_env.h"
@@ -46,13 +47,16 @@ struct exi_env {
     MDB_txn *txn; /* of exi_store_refresh(); reset when not in use */
 };
 
-/* A mapped segment of a flat file, shared by the generations that link it. */
+/* A segment of a flat file, shared by the generations that link it: mapped, or
+ * (transaction counts, which are looked through with each height) a copy. */
 struct exi_seg {
     unsigned refs;
     dev_t dev;
     ino_t ino;
     uint8_t *base;
     size_t len;
+    size_t filled;         /* bytes of a copy; of a mapping: len */
+    struct exi_file *file; /* NULL: a copy */
 };
 
 struct exi_flat_map {
@@ -86,7 +90,7 @@ struct exi_store {
     struct exi_view *views;
     struct stat current; /* of live/CURRENT when env was opened */
     struct exi_mcache *merkle;
-    uint64_t bad_gen;    /* newest generation that could not be opened */
+    uint64_t bad_gen; /* newest generation that could not be opened */
 };
 
 /* Entries of one script that fit a view without the arena. */
@@ -121,6 +125,7 @@ struct exi_view {
     bool hist_ready; /* h.hist was renewed in this snapshot */
     struct exi_held h;
     struct exi_live_state st;
+    struct exi_cold cold; /* what the query at hand lacks */
     uint64_t nums[EXI_VIEW_NUMS];
     struct exi_item items[EXI_VIEW_ITEMS];
 };
@@ -140,6 +145,8 @@ bool exi_store_fits(const struct exi_live_state *st, const struct exi_gen *g);
  */
 int exi_store_gen(struct exi_store *s, const struct exi_live_state *st,
                   struct exi_gen **out) EXI_MUST_CHECK;
+/* One more reference to a generation that is held; returns it. */
+struct exi_gen *exi_store_ref_gen(struct exi_store *s, struct exi_gen *g);
 void exi_store_unref_gen(struct exi_store *s, struct exi_gen *g);
 void exi_store_unref_env(struct exi_store *s, struct exi_env *e);
 
@@ -162,7 +169,8 @@ int exi_gen_open(struct exi_store *s, const struct exi_live_gen *want,
                  struct exi_gen **out) EXI_MUST_CHECK;
 void exi_gen_close(struct exi_gen *g);
 
-/* Record of a flat file, or NULL: beyond what counts. */
+/* Record of a flat file, or NULL: beyond what counts.  Touching it may have to
+ * wait for a disk, unless it is a transaction count: see exi_view_flat(). */
 static inline const uint8_t *
 exi_gen_flat(const struct exi_gen *g, enum exi_flat f, uint64_t i)
 {
@@ -172,6 +180,34 @@ exi_gen_flat(const struct exi_gen *g, enum exi_flat f, uint64_t i)
         return NULL;
     }
     return m->base[i >> m->shift] + (i & ((1ull << m->shift) - 1)) * m->record;
+}
+
+/* The same for a query: EXI_OK, EXI_EFORMAT (beyond what counts), EXI_ECOLD,
+ * EXI_EIO.  A query that needs several records asks for all of them before it
+ * returns EXI_ECOLD. */
+static inline int
+exi_gen_look(const struct exi_gen *g, struct exi_cold *cold, enum exi_flat f,
+             uint64_t i, const uint8_t **p)
+{
+    const struct exi_flat_map *m = &g->flat[f];
+    const struct exi_seg *seg;
+
+    if (i >= m->count) {
+        return EXI_EFORMAT;
+    }
+    seg = m->segs[i >> m->shift];
+    *p = exi_gen_flat(g, f, i);
+    return seg->file == NULL
+               ? EXI_OK
+               : exi_cold_check(cold, seg->file, (uint64_t) (*p - seg->base),
+                                m->record);
+}
+
+static inline int
+exi_view_flat(struct exi_view *v, enum exi_flat f, uint64_t i,
+              const uint8_t **p)
+{
+    return exi_gen_look(v->h.gen, &v->cold, f, i, p);
 }
 
 /*
@@ -199,6 +235,11 @@ int exi_view_live_block(struct exi_view *v, uint32_t height,
 /* Height of a settled transaction, which is at least `from`. */
 int exi_view_height(const struct exi_view *v, uint64_t txnum, uint32_t from,
                     uint32_t *height) EXI_MUST_CHECK;
+/* The same for a generation; fast when it is not far from `from`. */
+int exi_gen_height(const struct exi_gen *g, uint64_t txnum, uint32_t from,
+                   uint32_t *height) EXI_MUST_CHECK;
+/* Transactions in blocks below a height; all above the generation's. */
+uint64_t exi_gen_first(const struct exi_gen *g, uint64_t height);
 /* Transactions in blocks 0 ... height - 1 of the settled chain. */
 int exi_view_first(const struct exi_view *v, uint32_t height,
                    uint64_t *txnum) EXI_MUST_CHECK;
@@ -230,5 +271,41 @@ int exi_view_txnum(struct exi_view *v, const struct exi_txid *txid,
 int exi_view_items(struct exi_view *v, struct exi_items *t,
                    const struct exi_arena *a,
                    const struct exi_skey *s) EXI_MUST_CHECK;
+/* The same above another height than the generation's (live_floor - 1 or
+ * more). */
+int exi_view_items_above(struct exi_view *v, struct exi_items *t,
+                         const struct exi_arena *a, const struct exi_skey *s,
+                         uint32_t height) EXI_MUST_CHECK;
+/* The item as an entry of a history. */
+void exi_item_hist(struct exi_hist *h, const struct exi_item *it);
+
+/*
+ * exi_read_unspent.c
+ */
+
+/* An output that a live transaction spends. */
+struct exi_spent {
+    struct exi_txid txid;
+    uint32_t index;
+};
+
+/* What the live layer changes of a script's unspent outputs: settled ones that
+ * are spent (ascending), live ones that are not (in protocol order); good as
+ * long as the arena. */
+struct exi_live_unspent {
+    struct exi_spent *spent;
+    size_t nspent;
+    struct exi_utxo *u;
+    size_t n;
+};
+int exi_view_live_unspent(struct exi_view *v, const struct exi_arena *a,
+                          const struct exi_skey *s,
+                          struct exi_live_unspent *out) EXI_MUST_CHECK;
+bool exi_spent_find(const struct exi_spent *spent, size_t n,
+                    const uint8_t *txid, uint32_t index);
+/* A `U` row's parts.  EXI_EFORMAT. */
+int exi_utxo_parse(const uint8_t *key, size_t keylen, const uint8_t *val,
+                   size_t vallen, uint64_t *txnum, uint32_t *index,
+                   int64_t *value_sat) EXI_MUST_CHECK;
 
 #endif /* EXI_STORE_H */

@@ -126,19 +126,70 @@ read_manifest(struct exi_store *s, struct exi_gen *g, const char *path,
 static void
 unref_seg(struct exi_seg *seg)
 {
-    if (seg != NULL && --seg->refs == 0) {
-        munmap(seg->base, seg->len);
-        free(seg);
+    if (seg == NULL || --seg->refs > 0) {
+        return;
     }
+    if (seg->file == NULL) {
+        free(seg->base);
+    } else {
+        munmap(seg->base, seg->len);
+        exi_file_unref(seg->file);
+    }
+    free(seg);
 }
 
+/* Reads what counts of a segment into memory of its own. */
 static int
-map_seg(int dir, const char *name, const struct stat *st, size_t len,
-        struct exi_seg **out)
+copy_seg(struct exi_seg *seg, int fd)
+{
+    size_t got = 0;
+
+    seg->base = malloc(seg->filled);
+    if (seg->base == NULL) {
+        return EXI_ENOMEM;
+    }
+    while (got < seg->filled) {
+        ssize_t n = pread(fd, seg->base + got, seg->filled - got, (off_t) got);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            free(seg->base);
+            return EXI_EIO;
+        }
+        got += (size_t) n;
+    }
+    return EXI_OK;
+}
+
+/* Takes fd. */
+static int
+map_seg(struct exi_seg *seg, int fd)
+{
+    void *p = mmap(NULL, seg->len, PROT_READ, MAP_SHARED, fd, 0);
+    int rc;
+
+    if (p == MAP_FAILED) {
+        close(fd);
+        return EXI_ENOMEM;
+    }
+    (void) madvise(p, seg->len, MADV_RANDOM);
+    rc = exi_file_new(&seg->file, fd, seg->len);
+    if (rc) {
+        munmap(p, seg->len);
+        return rc;
+    }
+    seg->base = p;
+    return EXI_OK;
+}
+
+/* filled: bytes that count; a copy holds only those. */
+static int
+open_seg(int dir, const char *name, const struct stat *st, size_t len,
+         size_t filled, bool copy, struct exi_seg **out)
 {
     struct exi_seg *seg = calloc(1, sizeof *seg);
-    void *p;
-    int fd;
+    int fd, rc;
 
     if (seg == NULL) {
         return EXI_ENOMEM;
@@ -148,20 +199,31 @@ map_seg(int dir, const char *name, const struct stat *st, size_t len,
         free(seg);
         return sys_err();
     }
-    p = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
-    close(fd);
-    if (p == MAP_FAILED) {
-        free(seg);
-        return EXI_ENOMEM;
-    }
-    (void) madvise(p, len, MADV_RANDOM);
     seg->refs = 1;
     seg->dev = st->st_dev;
     seg->ino = st->st_ino;
-    seg->base = p;
     seg->len = len;
+    seg->filled = copy ? filled : len;
+    if (copy) {
+        rc = copy_seg(seg, fd);
+        close(fd);
+    } else {
+        rc = map_seg(seg, fd);
+    }
+    if (rc) {
+        free(seg);
+        return rc;
+    }
     *out = seg;
     return EXI_OK;
+}
+
+static bool
+is_seg(const struct exi_seg *seg, const struct stat *st, size_t len,
+       size_t filled)
+{
+    return seg->dev == st->st_dev && seg->ino == st->st_ino && seg->len == len
+           && seg->filled >= filled;
 }
 
 /* One segment: near's, when it is the same file, else mapped. */
@@ -184,12 +246,13 @@ take_seg(int dir, struct exi_flat_map *m, enum exi_flat f, uint32_t i,
     if (st.st_size < (off_t) (here * m->record)) {
         return EXI_EFORMAT;
     }
-    if (near != NULL && i < near->nsegs && near->segs[i]->dev == st.st_dev
-        && near->segs[i]->ino == st.st_ino && near->segs[i]->len == len) {
+    if (near != NULL && i < near->nsegs
+        && is_seg(near->segs[i], &st, len, here * m->record)) {
         m->segs[i] = near->segs[i];
         m->segs[i]->refs++;
     } else {
-        rc = map_seg(dir, name, &st, len, &m->segs[i]);
+        rc = open_seg(dir, name, &st, len, here * m->record,
+                      f == EXI_FLAT_TXCOUNTS, &m->segs[i]);
     }
     if (rc == EXI_OK) {
         m->base[i] = m->segs[i]->base;

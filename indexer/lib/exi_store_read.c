@@ -124,6 +124,15 @@ exi_store_unref_gen(struct exi_store *s, struct exi_gen *g)
     }
 }
 
+struct exi_gen *
+exi_store_ref_gen(struct exi_store *s, struct exi_gen *g)
+{
+    pthread_mutex_lock(&s->lock);
+    g->refs++;
+    pthread_mutex_unlock(&s->lock);
+    return g;
+}
+
 void
 exi_store_unref_env(struct exi_store *s, struct exi_env *e)
 {
@@ -363,6 +372,25 @@ refresh_once(struct exi_store *s)
         exi_store_unref_env(s, env);
     }
     return rc;
+}
+
+bool
+exi_store_current(struct exi_store *s)
+{
+    char path[PATH_MAX];
+    struct exi_live_state st;
+    struct stat now;
+    uint64_t newest;
+    int n = snprintf(path, sizeof path, "%s/live/CURRENT", s->dir);
+
+    if (s->env == NULL || s->gen == NULL || n < 0 || (size_t) n >= sizeof path
+        || stat(path, &now) != 0 || !same_file(&now, &s->current)
+        || exi_env_state(s->env, &st) != EXI_OK || st.ngens == 0) {
+        return false;
+    }
+    newest = st.gens[st.ngens - 1].number;
+    return exi_store_fits(&st, s->gen)
+           && (s->gen->m.number == newest || newest == s->bad_gen);
 }
 
 int

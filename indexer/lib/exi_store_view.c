@@ -71,6 +71,7 @@ exi_view_free(struct exi_view *v)
     *p = v->next;
     pthread_mutex_unlock(&s->lock);
     drop(s, &v->h);
+    exi_cold_clear(&v->cold);
     free(v);
 }
 
@@ -185,6 +186,7 @@ begin_once(struct exi_view *v)
     take(v, &old);
     drop(v->s, &old);
     v->hist_ready = false;
+    exi_cold_begin(&v->cold);
     if (v->h.env != NULL) {
         rc = EXI_ESTALE;
     }
@@ -195,7 +197,7 @@ begin_once(struct exi_view *v)
         }
     }
     if (rc == EXI_OK && v->h.iter == NULL) {
-        v->h.iter = exi_rodb_iter_new(v->h.gen->db);
+        v->h.iter = exi_rodb_iter_new(v->h.gen->db, &v->cold);
         if (v->h.iter == NULL) {
             mdb_txn_reset(v->h.txn);
             rc = EXI_ENOMEM;
@@ -246,4 +248,27 @@ const struct exi_params *
 exi_view_params(const struct exi_view *v)
 {
     return &v->h.gen->m.params;
+}
+
+/*
+ * Reads that must not wait.
+ */
+
+void
+exi_view_nowait(struct exi_view *v, bool nowait)
+{
+    v->cold.nowait = nowait;
+    exi_cold_begin(&v->cold);
+}
+
+bool
+exi_view_cold(const struct exi_view *v)
+{
+    return v->cold.n > 0;
+}
+
+int
+exi_view_cold_take(struct exi_view *v, struct exi_cold_list **out)
+{
+    return exi_cold_take(&v->cold, out);
 }

@@ -71,7 +71,7 @@ show_rows(const char *data, const struct exi_live_gen *g, double txs,
         fprintf(stderr, "%s: %s\n", path, err);
         return;
     }
-    it = exi_rodb_iter_new(db);
+    it = exi_rodb_iter_new(db, NULL);
     exi_rodb_iter_seek(it, "", 0);
     while (exi_rodb_iter_row(it, &key, &keylen, &val, &vallen) == 1) {
         rows[key[0]]++;
@@ -112,7 +112,8 @@ history(struct exi_rodb *db, const struct exi_skey *k, uint8_t bits)
     bool first = true;
 
     exi_key_bucket(&key, EXI_KIND_HISTORY, exi_bucket(k->b, bits), 0);
-    if (exi_rodb_get(db, key.b, key.len, &holder, &val, &vallen) != EXI_OK) {
+    if (exi_rodb_get(db, NULL, key.b, key.len, &holder, &val, &vallen)
+        != EXI_OK) {
         return 0;
     }
     if (exi_hist_find(&slot, val, vallen, k, bits) == EXI_OK) {
@@ -171,7 +172,7 @@ check_samples(const char *file, const char *data, const struct exi_live_gen *g,
     if (f == NULL || exi_rodb_open(&db, path, err, sizeof(err)) != EXI_OK) {
         return 0;
     }
-    it = exi_rodb_iter_new(db);
+    it = exi_rodb_iter_new(db, NULL);
     while (fgets(line, sizeof(line), f) != NULL) {
         struct exi_skey k;
         uint64_t sum, n;

@@ -18,9 +18,8 @@
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-#define exi_view_begin    fuzz_view_begin
-#define exi_view_end      fuzz_view_end
-#define exi_store_refresh fuzz_store_refresh
+#define exi_view_begin fuzz_view_begin
+#define exi_view_end   fuzz_view_end
 #include "ngx_electrumx_rpc.c"
 
 #include "ngx_electrumx_answer.c"
@@ -159,12 +158,6 @@ exi_view_end(struct exi_view *view)
     view_begun = 0;
 }
 
-int
-exi_store_refresh(struct exi_store *store)
-{
-    return EXI_OK;
-}
-
 struct out {
     ngx_electrumx_out_t out; /* first */
     uint8_t buf[OUT_ROOM];
@@ -264,6 +257,40 @@ ngx_electrumx_subs_closed(ngx_electrumx_session_t *s)
 
 void
 ngx_electrumx_calls_closed(ngx_electrumx_session_t *s)
+{
+}
+
+/* Everything is in memory. */
+
+ngx_int_t
+ngx_electrumx_refresh(ngx_electrumx_index_t *index)
+{
+    return NGX_OK;
+}
+
+void
+ngx_electrumx_cold_text(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v,
+                        ngx_str_t *text)
+{
+    ngx_str_null(text);
+}
+
+ngx_int_t
+ngx_electrumx_cold_request(ngx_electrumx_req_t *r, ngx_str_t *text,
+                           ngx_int_t rc)
+{
+    return rc;
+}
+
+void
+ngx_electrumx_cold_closed(ngx_electrumx_session_t *s)
+{
+}
+
+/* Nothing takes long. */
+
+void
+ngx_electrumx_tasks_closed(ngx_electrumx_session_t *s)
 {
 }
 

@@ -300,7 +300,7 @@ sc_read_db(struct sc *c, const char *dir)
     if (rc != EXI_OK) {
         return sc_fail("open %s: %d %s", dir, rc, err);
     }
-    it = exi_rodb_iter_new(db);
+    it = exi_rodb_iter_new(db, NULL);
     exi_rodb_iter_seek(it, "", 0);
     while (good
            && (rc = exi_rodb_iter_row(it, &key, &keylen, &val, &vallen)) == 1) {

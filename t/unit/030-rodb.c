@@ -114,7 +114,7 @@ rows_right(struct exi_rodb *db, uint32_t n, unsigned g)
         bool there = i < n && row_exists(i, g);
 
         row_key(key, i);
-        rc = exi_rodb_get(db, key, 8, &h, &v, &vlen);
+        rc = exi_rodb_get(db, NULL, key, 8, &h, &v, &vlen);
         if (rc != (there ? EXI_OK : EXI_ENOTFOUND)) {
             diag("row %u: %d", i, rc);
             return false;
@@ -129,7 +129,7 @@ rows_right(struct exi_rodb *db, uint32_t n, unsigned g)
         }
         exist += there;
     }
-    it = exi_rodb_iter_new(db);
+    it = exi_rodb_iter_new(db, NULL);
     exi_rodb_iter_seek(it, "", 0);
     for (; (rc = exi_rodb_iter_row(it, &k, &klen, &v, &vlen)) == 1; seen++) {
         exi_rodb_iter_next(it);
@@ -319,7 +319,7 @@ test_seeks(void)
 
     for (unsigned i = 0; i < 50000; i++) {
         x = (uint32_t) rnd();
-        if (exi_rodb_get(db, &x, 4, &h, &v, &vlen) != EXI_ENOTFOUND) {
+        if (exi_rodb_get(db, NULL, &x, 4, &h, &v, &vlen) != EXI_ENOTFOUND) {
             each(false, "found what is not there");
         }
     }
@@ -436,7 +436,7 @@ test_damage(void)
             int rc;
 
             row_key(key, k);
-            rc = exi_rodb_get(db, key, 8, &h, &v, &vlen);
+            rc = exi_rodb_get(db, NULL, key, 8, &h, &v, &vlen);
             errors += rc == EXI_EIO;
             wrong += row_exists(k, 0) != (rc == EXI_OK) && rc != EXI_EIO;
             if (rc == EXI_OK) {

@@ -304,7 +304,7 @@ put_on_top(int a, int b)
 
     t->nin = 0;
     t->nout = 1;
-    t->out[0] = (struct lb_out){ 1, 5000000000 };
+    t->out[0] = (struct lb_out){ 1, 5000000000, false };
     bl->ntx = 0;
     bl->tx[bl->ntx++] = lb_seal_tx(lb, false);
     if (a >= 0) {
@@ -325,7 +325,7 @@ spend(int tx, uint32_t index)
     t->nin = 1;
     t->in[0] = (struct lb_in){ tx, index };
     t->nout = 1;
-    t->out[0] = (struct lb_out){ 2, 1 };
+    t->out[0] = (struct lb_out){ 2, 1, false };
     return lb_seal_tx(lb, false);
 }
 

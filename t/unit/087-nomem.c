@@ -244,14 +244,15 @@ ask_script(struct exi_view *v, const struct exi_skey *k)
     int64_t confirmed, unconfirmed;
     bool some;
     int n = 0;
-    int rc = exi_history(v, &arena, k, EXI_HIST_CONFIRMED | EXI_HIST_MEMPOOL,
-                         0, on_hist, &n);
+    int rc = exi_history(v, &arena, k, EXI_HIST_CONFIRMED | EXI_HIST_MEMPOOL, 0,
+                         on_hist, &n);
 
     if (rc == EXI_OK) {
-        rc = exi_unspent(v, &arena, k, 0, on_utxo, &n);
+        rc = exi_unspent(v, &arena, k, EXI_TOKENS_INCLUDE, 0, on_utxo, &n);
     }
     if (rc == EXI_OK) {
-        rc = exi_balance(v, &arena, k, &confirmed, &unconfirmed);
+        rc = exi_balance(v, &arena, k, EXI_TOKENS_INCLUDE, &confirmed,
+                         &unconfirmed);
     }
     if (rc == EXI_OK) {
         rc = exi_script_status(v, &arena, k, 0, status, &some);

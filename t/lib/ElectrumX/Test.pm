@@ -344,7 +344,7 @@ sub stream_module {
 # (of the error log, info), electrumx / stream / http / server / main (more
 # directives in the block), tcp_listen, tls_listen, ws_listen, wss_listen
 # (added to listen, e.g. 'proxy_protocol'), networks ({ name => directory },
-# in place of main).
+# in place of main); start_nginx also takes env (of the process).
 sub nginx_conf {
     my ($self, %o) = @_;
     my %n = $o{networks} ? %{ $o{networks} } : (main => $o{data} || $self->data);
@@ -432,7 +432,8 @@ sub start_nginx {
     $self->write_file('nginx.conf', $o{conf} || $self->nginx_conf(%o));
     mkdir $self->path('static');
     # With -g, as nginx copies a null pointer without (a report of UBSan).
-    my $p = $self->start('nginx', death => 'TERM', env => { $self->san_env },
+    my $p = $self->start('nginx', death => 'TERM',
+        env => { $self->san_env, %{ $o{env} || {} } },
         cmd => [nginx_program(), '-g', 'daemon off;', '-p', $self->{dir}, '-e',
             $self->path('nginx-error.log'), '-c', $self->path('nginx.conf')]);
     $self->wait_for(

@@ -1,0 +1,338 @@
+/*
+ * Jobs: the midstate of a long history, the sum of many outputs.  A job belongs
+ * to nobody: each one who waits for it does a slice of it when it is his turn,
+ * so a script is computed once in a worker however many ask, the work goes on
+ * when one of them leaves, and more of them get it sooner.
+ *
+ * A job reads the picture it began with and leaves what it found with the
+ * known things; whoever waited asks again and then finds it there, under a
+ * view of that moment.  So nothing can fall between a job's picture and the
+ * answer.
+ */
+
+#include "ngx_electrumx_heavy.h"
+
+
+struct ngx_electrumx_job_s {
+    ngx_queue_t                  queue;       /* in state->jobs */
+    ngx_electrumx_state_t       *state;
+    ngx_electrumx_index_t       *index;
+    ngx_electrumx_job_e          kind;
+    ngx_uint_t                   refs;
+    ngx_uint_t                   done;
+    ngx_uint_t                   counted;
+    int                          error;
+    struct exi_skey              key;
+    struct exi_cursor           *cursor;      /* STATUS */
+    struct exi_utxos            *utxos;       /* SUM */
+    struct exi_mid               mid;
+    struct exi_sum               sum;
+    ngx_electrumx_read_t        *read;        /* what it lacks, or NULL */
+    ngx_uint_t                   rounds;      /* without progress */
+    ngx_queue_t                  waiters;
+};
+
+
+static int ngx_electrumx_job_open(ngx_electrumx_job_t *job,
+    struct exi_view *view);
+static ngx_int_t ngx_electrumx_job_aside(ngx_electrumx_job_t *job);
+static void ngx_electrumx_job_ready(void *data, ngx_uint_t failed);
+static void ngx_electrumx_job_wait(ngx_electrumx_job_t *job,
+    ngx_electrumx_waiter_t *waiter);
+static void ngx_electrumx_waiter_remove(ngx_electrumx_waiter_t *waiter);
+static int ngx_electrumx_job_status(ngx_electrumx_job_t *job);
+static int ngx_electrumx_job_entry(void *ctx, const struct exi_hist *h);
+static int ngx_electrumx_job_sum(ngx_electrumx_job_t *job);
+
+
+int
+ngx_electrumx_job_get(ngx_electrumx_index_t *index, struct exi_view *view,
+    ngx_electrumx_job_e kind, const u_char *key, ngx_electrumx_job_t **result)
+{
+    int                     rc;
+    ngx_queue_t            *q;
+    ngx_electrumx_job_t    *job;
+    ngx_electrumx_state_t  *state;
+
+    state = ngx_electrumx_state(index);
+
+    for (q = ngx_queue_head(&state->jobs);
+         q != ngx_queue_sentinel(&state->jobs);
+         q = ngx_queue_next(q))
+    {
+        job = ngx_queue_data(q, ngx_electrumx_job_t, queue);
+
+        if (job->kind == kind
+            && ngx_memcmp(job->key.b, key, EXI_SKEY_LEN) == 0)
+        {
+            job->refs++;
+            *result = job;
+            return EXI_OK;
+        }
+    }
+
+    job = ngx_calloc(sizeof(ngx_electrumx_job_t), ngx_cycle->log);
+
+    if (job == NULL) {
+        return EXI_ENOMEM;
+    }
+
+    job->state = state;
+    job->index = index;
+    job->kind = kind;
+    job->refs = 1;
+    ngx_queue_init(&job->waiters);
+    ngx_memcpy(job->key.b, key, EXI_SKEY_LEN);
+
+    rc = ngx_electrumx_job_open(job, view);
+
+    if (rc != EXI_OK) {
+        ngx_free(job);
+        return rc;
+    }
+
+    ngx_queue_insert_tail(&state->jobs, &job->queue);
+    *result = job;
+
+    return EXI_OK;
+}
+
+
+static int
+ngx_electrumx_job_open(ngx_electrumx_job_t *job, struct exi_view *view)
+{
+    int  rc;
+
+    if (job->kind == NGX_ELECTRUMX_JOB_SUM) {
+        return exi_utxos_new(view, &ngx_electrumx_arena, &job->key, 0,
+                             &job->utxos);
+    }
+
+    rc = exi_cursor_new(view, &ngx_electrumx_arena, &job->key,
+                        EXI_HIST_SETTLED, &job->cursor);
+
+    if (rc != EXI_OK) {
+        return rc;
+    }
+
+    ngx_electrumx_known_mid(job->state->known, job->key.b, &job->mid);
+
+    rc = job->mid.st.n ? exi_view_has(view, job->mid.height, &job->mid.block)
+                       : 0;
+
+    if (rc < 0) {
+        exi_cursor_free(job->cursor);
+        return rc;
+    }
+
+    if (rc) {
+        exi_cursor_skip(job->cursor, job->mid.st.n);
+
+    } else {
+        exi_status_init(&job->mid.st);
+    }
+
+    return EXI_OK;
+}
+
+
+void
+ngx_electrumx_job_unref(ngx_electrumx_job_t *job,
+    ngx_electrumx_waiter_t *waiter)
+{
+    ngx_electrumx_waiter_remove(waiter);
+
+    if (--job->refs) {
+        return;
+    }
+
+    ngx_electrumx_cold_forget(job->read);
+
+    if (!job->done) {
+        ngx_queue_remove(&job->queue);
+    }
+
+    exi_cursor_free(job->cursor);
+    exi_utxos_free(job->utxos);
+    ngx_free(job);
+}
+
+
+ngx_int_t
+ngx_electrumx_job_step(ngx_electrumx_job_t *job,
+    ngx_electrumx_waiter_t *waiter, int *error)
+{
+    int  rc;
+
+    if (job->read) {
+        ngx_electrumx_job_wait(job, waiter);
+        return NGX_BUSY;
+    }
+
+    if (!job->done) {
+
+        if (job->error) {
+            rc = job->error;
+
+        } else if (job->kind == NGX_ELECTRUMX_JOB_SUM) {
+            rc = ngx_electrumx_job_sum(job);
+
+        } else {
+            rc = ngx_electrumx_job_status(job);
+        }
+
+        if (rc == 1) {
+            job->rounds = 0;
+            return NGX_AGAIN;
+        }
+
+        if (rc == EXI_ECOLD) {
+
+            if (ngx_electrumx_job_aside(job) == NGX_OK) {
+                ngx_electrumx_job_wait(job, waiter);
+                return NGX_BUSY;
+            }
+
+            rc = EXI_EIO;
+        }
+
+        /* its cursor has read all: the generation is let go */
+
+        exi_cursor_free(job->cursor);
+        exi_utxos_free(job->utxos);
+        job->cursor = NULL;
+        job->utxos = NULL;
+
+        job->done = 1;
+        job->error = rc;
+        ngx_queue_remove(&job->queue);
+    }
+
+    *error = job->error;
+
+    return NGX_OK;
+}
+
+
+/* It goes on where it is when what it lacks was read. */
+
+static ngx_int_t
+ngx_electrumx_job_aside(ngx_electrumx_job_t *job)
+{
+    int                    rc;
+    struct exi_cold_list  *list;
+
+    if (job->rounds++ == NGX_ELECTRUMX_COLD_ROUNDS) {
+        return NGX_ERROR;
+    }
+
+    rc = job->utxos ? exi_utxos_cold_take(job->utxos, &list)
+                    : exi_cursor_cold_take(job->cursor, &list);
+
+    if (rc != EXI_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_electrumx_cold_read(job->index, list, ngx_electrumx_job_ready,
+                                   job, &job->read);
+}
+
+
+static void
+ngx_electrumx_job_ready(void *data, ngx_uint_t failed)
+{
+    ngx_queue_t             *q;
+    ngx_electrumx_job_t     *job;
+    ngx_electrumx_waiter_t  *waiter;
+
+    job = data;
+
+    if (failed) {
+        job->error = EXI_EIO;
+    }
+
+    while (!ngx_queue_empty(&job->waiters)) {
+        q = ngx_queue_head(&job->waiters);
+        waiter = ngx_queue_data(q, ngx_electrumx_waiter_t, queue);
+
+        ngx_electrumx_waiter_remove(waiter);
+        ngx_electrumx_runner_start(waiter->runner);
+    }
+}
+
+
+static void
+ngx_electrumx_job_wait(ngx_electrumx_job_t *job,
+    ngx_electrumx_waiter_t *waiter)
+{
+    if (waiter->queue.next == NULL) {
+        ngx_queue_insert_tail(&job->waiters, &waiter->queue);
+    }
+}
+
+
+static void
+ngx_electrumx_waiter_remove(ngx_electrumx_waiter_t *waiter)
+{
+    if (waiter->queue.next) {
+        ngx_queue_remove(&waiter->queue);
+        waiter->queue.next = NULL;
+    }
+}
+
+
+/* A slice: 1: there is more; EXI_OK, or the error. */
+
+static int
+ngx_electrumx_job_status(ngx_electrumx_job_t *job)
+{
+    int       rc;
+    uint64_t  limit;
+
+    if (!job->counted) {
+
+        limit = ngx_electrumx_history_limit(job->index);
+        rc = exi_cursor_count(job->cursor, NGX_ELECTRUMX_SLICE, limit);
+
+        if (rc == EXI_OK) {
+            job->counted = 1;
+            return 1;
+        }
+
+        return rc;
+    }
+
+    rc = exi_cursor_next(job->cursor, NGX_ELECTRUMX_SLICE,
+                         ngx_electrumx_job_entry, &job->mid.st);
+
+    if (rc == EXI_OK) {
+        exi_cursor_block(job->cursor, &job->mid.height, &job->mid.block);
+        ngx_electrumx_known_set_mid(job->state->known, job->key.b, &job->mid);
+    }
+
+    return rc;
+}
+
+
+static int
+ngx_electrumx_job_entry(void *ctx, const struct exi_hist *h)
+{
+    exi_status_add(ctx, &h->txid, h->height);
+
+    return EXI_OK;
+}
+
+
+static int
+ngx_electrumx_job_sum(ngx_electrumx_job_t *job)
+{
+    int  rc;
+
+    rc = exi_utxos_sum(job->utxos, NGX_ELECTRUMX_SLICE, &job->sum);
+
+    if (rc == EXI_OK) {
+        ngx_electrumx_known_set_sum(job->state->known, job->key.b, &job->sum);
+    }
+
+    return rc;
+}
