@@ -246,7 +246,7 @@ ask(struct exi_view *v, const struct exi_skey *s, bool balance, uint64_t *n)
 {
     int64_t a, b;
 
-    return balance ? exi_balance(v, &arena, s, &a, &b)
+    return balance ? exi_balance(v, &arena, s, EXI_TOKENS_INCLUDE, &a, &b)
                    : exi_history(v, &arena, s, 3, 0, count, n);
 }
 
