@@ -75,6 +75,14 @@ my $family = sub {
             push @fail, [sub { [$arg->($_[0]), 5, 4] }, -32602,
                 'to_height: less than from_height'];
         }
+        if ($m =~ /^(?:get_balance|listunspent)$/) {
+            push @params, ['token_filter', 'string', 1];
+            my ($arg) = @{ $inputs->[0] };
+            push @fail, map { my $filter = $_;
+                [sub { [$arg->($_[0]), $filter] }, -32602,
+                    'token_filter: this coin has no tokens']
+            } qw(include_tokens exclude_tokens tokens_only other);
+        }
         push @rows, { method => "blockchain.$prefix.$m", params => \@params,
             good => \@good, fail => \@fail };
     }
