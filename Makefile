@@ -324,7 +324,9 @@ define run_tests
 @indexer/tools/nodes.sh --electrum
 @indexer/tools/npm.sh
 +$(Q)$(MAKE) --no-print-directory all bench check-units
-@prove -j$(TEST_JOBS) $(TESTS)
+@prove -j$(TEST_JOBS) --state=save --statefile=$(BUILD)/prove.state $(TESTS) || \
+    $(if $(CI),{ echo '*** what failed is run once more and alone:'; \
+    prove -v --state=failed --statefile=$(BUILD)/prove.state; },false)
 endef
 
 test:

@@ -111,8 +111,8 @@ sub only {
 # ---- the indexer ------------------------------------------------------------
 
 sub down {
-    my $up = page();
-    ok(!$up->{stale}, 'not stale');
+    my $up;
+    $t->wait_for(sub { !($up = page())->{stale} }, 5, 'not stale');
     cmp_ok($up->{age}, '<', 5, "age $up->{age}");
     $t->kill_indexer;
     $t->wait_for(sub { page()->{stale} }, 3, 'stale');
