@@ -14,7 +14,7 @@ bench: $(bench_c:t/bench/%.c=$(BUILD)/bench/%) $(BUILD)/bench/chaingen \
 # The table of docs/performance.md, "Serving": SERVE_ARGS='--txs 200000' for a
 # shorter chain, --help for more.
 bench-serve: all bench
-	$(Q)perl -It/lib t/bench/serve.pl $(SERVE_ARGS)
+	$(Q)perl -It/lib -It/bench t/bench/serve.pl $(SERVE_ARGS)
 
 # The same chain everywhere: no fused multiply-add.
 $(call obj,$(chaingen_c)): bench_flags = -ffp-contract=off
