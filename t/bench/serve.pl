@@ -428,8 +428,9 @@ sub drop_cache {
     $t->stop_indexer;
     drop();
     start_indexer();
+    quiet();
     start_nginx(1, 1024);
-    drop();    # what their start has read
+    drop();    # what their start has read and written
 }
 
 sub drop {
