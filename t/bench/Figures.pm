@@ -9,7 +9,10 @@ package Figures;
 #   shown('get_balance, hot', 2.1, 'us');    # has no target
 #   print_figures();         # the table; how many figures miss their target
 #
-#   my @rows = read_figures($text);          # [what, target, figure, verdict]
+#   my @rows = take_figures();               # instead: [what, target, figure,
+#                                            # verdict], and forgets them
+#   my @rows = read_figures($text);          # the rows of such a table
+#   print_rows($head, @rows);                # a table; how many are missed
 #
 # Rows that sync.pl prints have the same form: t/bench/all.pl reads both.
 
@@ -17,8 +20,8 @@ use strict;
 use warnings;
 use Exporter 'import';
 
-our @EXPORT = qw(at_most at_least shown print_figures read_figures
-    print_rows);
+our @EXPORT = qw(at_most at_least shown take_figures print_figures
+    read_figures print_rows);
 
 my @rows;
 
@@ -58,6 +61,10 @@ sub print_rows {
     print "\n| $head | target | figure | |\n|---|---|---|---|\n";
     print '| ', join(' | ', @$_), " |\n" for @list;
     return scalar grep { $_->[3] =~ /missed/i } @list;
+}
+
+sub take_figures {
+    return splice @rows;
 }
 
 sub print_figures {

@@ -10,7 +10,7 @@
 #       [--after 1000] [--portion 10]     (blocks that "after" settles; at once)
 #       [--look-ups 10000]                (of "cold")
 #
-#   ... --hold                            # serves until the end of stdin
+#   ... --hold           # serves until the end of stdin, the node has a txindex
 #   ... --peer HOST:PORT --peer-pid PID[,PID ...]
 #
 # Makes a chain (chaingen), lets a node load it and the indexer settle it, and
@@ -97,7 +97,8 @@ sub start_node {
     my @load = -e "$dir/loaded" ? () : "-loadblock=$chain";
     $node = ElectrumX::Node->start($t, name => 'node', args => [
         '-dbcache=1000', '-maxtipage=2000000000', '-checkblockindex=0',
-        "-assumevalid=$side->{tip}", '-disablewallet=1', @load]);
+        "-assumevalid=$side->{tip}", '-disablewallet=1', @load,
+        $o{hold} ? '-txindex=1' : ()]);
     return if !@load;
     $t->wait_for(sub { $node->height >= $side->{height} }, 3600,
         'the node loads the chain');
@@ -599,6 +600,8 @@ sub after {
 # Keeps all of it running for others.
 sub hold {
     start_nginx(1, 1024);
+    $t->wait_for(sub { $node->rpc('getindexinfo')->{txindex}{synced} }, 3600,
+        "the node's txindex");
     my $cookie = $t->read_file($node->cookie);
     print "node: http://$cookie\@127.0.0.1:$node->{port}, height ",
         $node->height, "\nserver: 127.0.0.1:", $t->port('tcp'), ', process ',
