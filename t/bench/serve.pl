@@ -190,8 +190,14 @@ sub lists {
 
 # The run with the lowest cost of several: others on the machine only add.
 sub load {
+    my (@args) = @_;
+    return best(sub { load_once(@args) });
+}
+
+sub best {
+    my ($run) = @_;
     my ($best) = sort { ($a->{cpu_us} || 9e9) <=> ($b->{cpu_us} || 9e9) }
-        map { load_once(@_) } 1 .. $o{repeat};
+        map { $run->() } 1 .. $o{repeat};
     return $best;
 }
 
@@ -620,10 +626,8 @@ sub peer {
         my ($name, $args) = @$row;
         my @once = once($args);
         run_load(@load, @$args, '--once') if !@once && $args->[1] ne 'ping';
-        my ($r, $hot) = map {
-            (sort { ($a->{cpu_us} || 9e9) <=> ($b->{cpu_us} || 9e9) }
-                map { run_load(@load, @$args, @$_) } 1 .. $o{repeat})[0]
-        } \@once, ['--hot'];
+        my $r = best(sub { run_load(@load, @$args, @once) });
+        my $hot = best(sub { run_load(@load, @$args, '--hot') });
         printf "%-24s %10.2f %10.2f %9.0f %9.0f\n", $name,
             map { $_ // 0 } $r->{cpu_us}, $hot->{cpu_us}, @$r{qw(rps p99_us)};
     }
