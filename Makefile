@@ -131,6 +131,9 @@ help:
 	'bench         programs of t/bench, in build/bench' \
 	'bench-sync    the initial sync of a generated chain from a real node;' \
 	'              BENCH_SYNC="--txs 200000" and more, see t/bench/sync.pl' \
+	'bench-serve, bench-latency   what a request costs, how long until a' \
+	'              wallet is told: t/bench/serve.pl, latency.pl' \
+	'bench-all     all of these and more, one table of targets at the end' \
 	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
 	'tsan          the indexer with TSan, in build/tsan' \

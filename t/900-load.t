@@ -13,7 +13,7 @@ my $make = join ' ', 'make -s', "BUILD=$build", 'bench', '2>&1';
 my $out = `$make`;
 is($?, 0, 'make bench') or diag($out);
 
-my $run = "$^X -It/lib t/bench/serve.pl --txs 30000 --per_block 100"
+my $run = "$^X -It/lib -It/bench t/bench/serve.pl --txs 30000 --per_block 100"
     . " --repeat 1 --seconds 0.3 --warmup 0.1 --idle 300 --dir " . $t->path('serve');
 my @lines = `$run 2>&1`;
 is($?, 0, 'no request fails') or diag(@lines);
