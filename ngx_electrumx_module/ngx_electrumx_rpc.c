@@ -43,7 +43,8 @@ static void ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s,
 static void ngx_electrumx_rpc_member(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v);
 static ngx_int_t ngx_electrumx_rpc_run(ngx_electrumx_req_t *r,
-    ngx_electrumx_json_t *method, ngx_electrumx_json_t *params);
+    ngx_electrumx_json_t *method, ngx_electrumx_json_t *params,
+    ngx_str_t *text);
 static ngx_int_t ngx_electrumx_rpc_strict(ngx_electrumx_req_t *r);
 static ngx_int_t ngx_electrumx_rpc_envelope(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v, ngx_electrumx_json_t **method,
@@ -418,7 +419,7 @@ ngx_electrumx_rpc_member(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v)
         start = ngx_electrumx_answer_begin(r);
 
         if (rc == NGX_OK) {
-            rc = ngx_electrumx_rpc_run(r, method, params);
+            rc = ngx_electrumx_rpc_run(r, method, params, &text);
             rc = ngx_electrumx_cold_request(r, &text, rc);
         }
     }
@@ -520,7 +521,7 @@ ngx_electrumx_rpc_dialect(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v)
 
 static ngx_int_t
 ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
-    ngx_electrumx_json_t *params)
+    ngx_electrumx_json_t *params, ngx_str_t *text)
 {
     ngx_int_t   rc;
     ngx_uint_t  flags;
@@ -563,6 +564,10 @@ ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
             && r->session->protocol >= NGX_ELECTRUMX_V(1, 6, 0)))
     {
         flags |= NGX_ELECTRUMX_ARGS_EXTRA;
+    }
+
+    if (r->method->params[0].type == NGX_ELECTRUMX_ARG_SCRIPT) {
+        ngx_electrumx_cold_copy(r, text);
     }
 
     if (ngx_electrumx_args(r->method->params, params, flags, r->args,

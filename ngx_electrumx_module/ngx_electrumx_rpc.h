@@ -427,6 +427,10 @@ ngx_int_t ngx_electrumx_pick_fact(ngx_electrumx_req_t *r, const char *fact,
 void ngx_electrumx_cold_text(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v,
     ngx_str_t *text);
 
+/* Copies that text, because an argument will be decoded in place; when out of
+   memory, text->data is NULL. */
+void ngx_electrumx_cold_copy(ngx_electrumx_req_t *r, ngx_str_t *text);
+
 /*
  * After a handler that returned rc: when one of its queries lacked something,
  * what it has done does not count, and the request is put aside until that was
