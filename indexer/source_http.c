@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "blockcheck.h"
 #include "lib/exi_hex.h"
 
 #define HTTP_PAUSE_MS    50
@@ -53,7 +54,8 @@ static bool
 http_good(const struct source *s, const struct exi_blkid *hash,
           const struct rpc_buf *buf)
 {
-    return source_fits(hash, buf->data, buf->len, s->block_max);
+    return source_fits(hash, buf->data, buf->len, s->block_max)
+           && blockcheck(hash, buf->data, buf->len) == EXI_OK;
 }
 
 /* Once, in the order REST, JSON-RPC, other daemons. */
