@@ -275,6 +275,7 @@ ngx_electrumx_rpc_init(ngx_electrumx_req_t *r, ngx_electrumx_session_t *s)
     r->out = NULL;
     r->batch = NULL;
     r->cold = NULL;
+    r->job = NULL;
     r->view = NULL;
     r->id.len = 0;
     r->dialect = NGX_ELECTRUMX_JSONRPC_LOOSE;
@@ -342,7 +343,8 @@ ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s, ngx_electrumx_json_t *v)
     batch->pending = 1;
     batch->answers = 0;
     batch->close = 0;
-    batch->work = 0;
+    batch->work = ngx_electrumx_message.view
+                  ? exi_view_work(ngx_electrumx_message.view) : 0;
 
     exi_jw_char(&batch->out->jw, '[');
 
