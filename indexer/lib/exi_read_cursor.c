@@ -205,12 +205,12 @@ place_row(struct exi_cursor *c, const uint8_t **val, size_t *vallen)
     }
     exi_key_bucket(&k, EXI_KIND_HISTORY, exi_bucket(c->key.b, bits), c->chunk);
     if (!c->rows_placed) {
-        exi_rodb_iter_seek(c->rows, k.b, k.len);
+        exi_rodb_iter_seek_in(c->rows, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
     }
     rc = exi_rodb_iter_row(c->rows, &key, &keylen, val, vallen);
     if (rc == EXI_ECOLD && c->rows_placed) {
         /* it was moved here by a step before, which noted what it lacked */
-        exi_rodb_iter_seek(c->rows, k.b, k.len);
+        exi_rodb_iter_seek_in(c->rows, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
         rc = exi_rodb_iter_row(c->rows, &key, &keylen, val, vallen);
     }
     c->rows_placed = rc >= 0;
@@ -406,7 +406,7 @@ open_part(struct exi_cursor *c, uint64_t *work)
     }
     exi_key_heavy(&k, &c->key, c->chunk, c->part);
     if (!c->parts_placed) {
-        exi_rodb_iter_seek(c->parts, k.b, k.len);
+        exi_rodb_iter_seek_in(c->parts, k.b, k.len, EXI_KEY_HEAVY_PREFIX);
     } else {
         exi_rodb_iter_next(c->parts);
     }

@@ -73,7 +73,7 @@ add_heavy(struct exi_view *v, struct nums *t, const struct exi_skey *s,
         }
     }
     exi_key_heavy(&k, s, chunk, 0);
-    exi_rodb_iter_seek(v->h.heavy, k.b, k.len);
+    exi_rodb_iter_seek_in(v->h.heavy, k.b, k.len, EXI_KEY_HEAVY_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.heavy, &key, &keylen, &val, &vallen))
                == 1
            && keylen == k.len && memcmp(key, k.b, EXI_KEY_HEAVY_PREFIX) == 0) {
@@ -117,7 +117,7 @@ settled_nums(struct exi_view *v, struct nums *t, const struct exi_skey *s)
     int rc;
 
     exi_key_bucket(&k, EXI_KIND_HISTORY, exi_bucket(s->b, bits), 0);
-    exi_rodb_iter_seek(v->h.iter, k.b, k.len);
+    exi_rodb_iter_seek_in(v->h.iter, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.iter, &key, &keylen, &val, &vallen))
                == 1
            && keylen == EXI_KEY_BUCKET_LEN

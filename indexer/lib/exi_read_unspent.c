@@ -170,7 +170,8 @@ each_utxo(struct exi_view *v, const struct exi_skey *s, utxo_row_pt fn,
     int rc;
 
     exi_key_utxo(&k, s, 0, 0);
-    exi_rodb_iter_seek(v->h.iter, k.b, EXI_KEY_UTXO_PREFIX);
+    exi_rodb_iter_seek_in(v->h.iter, k.b, EXI_KEY_UTXO_PREFIX,
+                          EXI_KEY_UTXO_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.iter, &key, &keylen, &val, &vallen))
                == 1
            && keylen >= EXI_KEY_UTXO_PREFIX
@@ -479,14 +480,13 @@ static int
 token_settled(struct exi_view *v, uint64_t txnum, uint32_t index, uint8_t *out,
               size_t *len)
 {
-    struct exi_rodb_val *holder;
     const uint8_t *val;
     struct exi_key k;
     size_t n;
     int rc;
 
     exi_key_outpoint(&k, txnum, index);
-    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &holder, &val, &n);
+    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &val, &n);
     if (rc) {
         return rc;
     }
@@ -496,7 +496,6 @@ token_settled(struct exi_view *v, uint64_t txnum, uint32_t index, uint8_t *out,
     } else {
         rc = EXI_EFORMAT;
     }
-    exi_rodb_val_free(holder);
     return rc;
 }
 

@@ -131,12 +131,12 @@ next_row(struct exi_utxos *c, uint64_t *txnum, uint32_t *index,
     }
     exi_key_utxo(&k, &c->key, c->txnum, c->index);
     if (!c->placed) {
-        exi_rodb_iter_seek(c->iter, k.b, k.len);
+        exi_rodb_iter_seek_in(c->iter, k.b, k.len, EXI_KEY_UTXO_PREFIX);
     }
     rc = exi_rodb_iter_row(c->iter, &key, &keylen, &val, &vallen);
     if (rc == EXI_ECOLD && c->placed) {
         /* it was moved here by a step before, which noted what it lacked */
-        exi_rodb_iter_seek(c->iter, k.b, k.len);
+        exi_rodb_iter_seek_in(c->iter, k.b, k.len, EXI_KEY_UTXO_PREFIX);
         rc = exi_rodb_iter_row(c->iter, &key, &keylen, &val, &vallen);
     }
     c->placed = rc >= 0;

@@ -16,7 +16,7 @@
 #include "exi_cold.h"
 #include "exi_merkle_cache.h"
 #include "exi_reader.h"
-#include "exi_readonly_env.h"
+#include "exi_rodb.h"
 #include "exi_runs.h"
 
 enum exi_db {
