@@ -40,7 +40,6 @@ endif
 # ---- sources: what the directories hold ----
 
 lib_c := $(sort $(wildcard indexer/lib/*.c))
-lib_cc := $(sort $(wildcard indexer/lib/*.cc))
 ctl_c := $(wildcard indexer/ctl.c)
 indexer_c := $(sort $(filter-out $(ctl_c),$(wildcard indexer/*.c)))
 indexer_cc := $(sort $(wildcard indexer/*.cc))
@@ -58,7 +57,7 @@ fuzz_names := $(fuzz_c:t/fuzz/fuzz_%.c=%)
 fuzz_t := $(fuzz_names:%=$(BUILD)/t/600-fuzz-%.t)
 
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
-lib_o := $(call obj,$(lib_c) $(lib_cc))
+lib_o := $(call obj,$(lib_c))
 indexer_o := $(call obj,$(indexer_c) $(indexer_cc))
 ctl_o := $(call obj,$(ctl_c))
 pure_o := $(call obj,$(pure_c))
@@ -377,8 +376,7 @@ uninstall:
 # ---- the rest ----
 
 formatted = $(wildcard indexer/*.[ch] indexer/*.cc indexer/lib/*.[ch] \
-            indexer/lib/*.cc \
-            indexer/lib/*.hh t/unit/*.[ch] t/lib/*.[ch] t/fuzz/*.c)
+            indexer/*.hh t/unit/*.[ch] t/lib/*.[ch] t/fuzz/*.c)
 
 format:
 	$(CLANG_FORMAT) -i $(formatted)

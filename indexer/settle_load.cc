@@ -26,7 +26,7 @@
 #include <leveldb/table_builder.h>
 
 #include "lib/exi_bytes.h"
-#include "lib/exi_table_map.hh"
+#include "settle_map.hh"
 
 using leveldb::Slice;
 using leveldb::Status;

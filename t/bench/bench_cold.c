@@ -23,7 +23,7 @@
 
 #include "exi_cold.h"
 #include "exi_reader.h"
-#include "exi_readonly_env.h"
+#include "exi_rodb.h"
 #include "exi_sha256.h"
 #include "live.h"
 #include "settle.h"
