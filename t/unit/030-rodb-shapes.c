@@ -261,8 +261,9 @@ compare_rows(struct exi_rodb_iter *it, size_t i, const uint8_t *prefix,
     int rc;
 
     for (; most > 0; most--, i++) {
-        bool some = i < nrows && rows[i].keylen >= prefixlen
-                    && memcmp(rows[i].key, prefix, prefixlen) == 0;
+        bool some =
+            i < nrows && rows[i].keylen >= prefixlen
+            && (prefixlen == 0 || memcmp(rows[i].key, prefix, prefixlen) == 0);
 
         rc = exi_rodb_iter_row(it, &k, &klen, &v, &vlen);
         if (rc < 0) {
