@@ -446,39 +446,52 @@ touch_group(struct exi_table_pos *p, struct exi_cold *cold, uint32_t g)
     return EXI_OK;
 }
 
-/* Goes to the beginning of the block of e. */
+/* The block of e is the one to be entered. */
 static int
-enter_block(struct exi_table_pos *p, struct exi_cold *cold, struct entry *e)
+choose_block(struct exi_table_pos *p, struct entry *e)
 {
-    struct exi_table *t = p->t;
-    uint32_t epoch = epoch_of(cold);
     const uint8_t *b;
-    int rc;
 
-    if (!read_value(t, e)) {
-        return damaged(p, (uint64_t) (e->key - t->base), INDEX_DAMAGED);
+    if (!read_value(p->t, e)) {
+        return damaged(p, (uint64_t) (e->key - p->t->base), INDEX_DAMAGED);
     }
-    b = t->base + e->off;
-    if (!exi_recent_known(&t->seen, epoch, p->block, p->block)) {
-        rc = in_memory(p, cold, e->off, e->len + TRAILER);
-        if (rc) {
-            return rc;
-        }
-        if (!exi_crc32c_block(b, e->len + TRAILER)) {
-            return damaged(p, e->off, "a block's checksum is wrong");
-        }
-        exi_recent_set(&t->seen, epoch, p->block, p->block);
-    }
-    if (b[e->len] != 0) {
-        return damaged(p, e->off, "a block is compressed");
-    }
-    if (exi_rowblock_begin(&p->row, b, e->len) != EXI_OK) {
-        return damaged(p, e->off, "a block is damaged");
-    }
-    p->blocks++;
+    p->off = e->off;
+    p->len = e->len;
     p->entry = e->end;
     p->bound = e->key;
     p->boundlen = e->keylen;
+    b = p->t->base + e->off;
+    __builtin_prefetch(b);
+    __builtin_prefetch(b + e->len);
+    return EXI_OK;
+}
+
+/* Goes to the beginning of the block chosen. */
+static int
+enter_block(struct exi_table_pos *p, struct exi_cold *cold)
+{
+    struct exi_table *t = p->t;
+    uint32_t epoch = epoch_of(cold);
+    const uint8_t *b = t->base + p->off;
+    int rc;
+
+    if (!exi_recent_known(&t->seen, epoch, p->block, p->block)) {
+        rc = in_memory(p, cold, p->off, p->len + TRAILER);
+        if (rc) {
+            return rc;
+        }
+        if (!exi_crc32c_block(b, p->len + TRAILER)) {
+            return damaged(p, p->off, "a block's checksum is wrong");
+        }
+        exi_recent_set(&t->seen, epoch, p->block, p->block);
+    }
+    if (b[p->len] != 0) {
+        return damaged(p, p->off, "a block is compressed");
+    }
+    if (exi_rowblock_begin(&p->row, b, p->len) != EXI_OK) {
+        return damaged(p, p->off, "a block is damaged");
+    }
+    p->blocks++;
     return EXI_OK;
 }
 
@@ -573,7 +586,9 @@ find_block(struct exi_table_pos *p, struct exi_cold *cold, const uint8_t *key,
         end = t->index + t->groups[g + 1].at;
         p->block = g * EXI_TABLE_GROUP;
         for (; rc == EXI_OK && at != end; at = e->end, p->block++) {
-            rc = key_at(p, g, at, e);
+            rc = p->block < t->nblocks
+                     ? key_at(p, g, at, e)
+                     : damaged(p, (uint64_t) (at - t->base), INDEX_DAMAGED);
             if (rc == EXI_OK && !below(e, head, key, keylen)) {
                 return 1;
             }
@@ -611,7 +626,10 @@ settle_on(struct exi_table_pos *p, struct exi_cold *cold, int rc,
             rc = key_at(p, g, p->entry, &e);
         }
         if (rc == EXI_OK) {
-            rc = enter_block(p, cold, &e);
+            rc = choose_block(p, &e);
+        }
+        if (rc == EXI_OK) {
+            rc = enter_block(p, cold);
         }
         if (rc == EXI_OK) {
             rc = exi_rowblock_next(&p->row);
@@ -624,9 +642,8 @@ settle_on(struct exi_table_pos *p, struct exi_cold *cold, int rc,
 }
 
 int
-exi_table_seek(struct exi_table_pos *p, struct exi_table *t,
-               struct exi_cold *cold, const uint8_t *key, size_t keylen,
-               size_t prefix)
+exi_table_find(struct exi_table_pos *p, struct exi_table *t,
+               struct exi_cold *cold, const uint8_t *key, size_t keylen)
 {
     struct entry e;
     int rc;
@@ -635,15 +652,32 @@ exi_table_seek(struct exi_table_pos *p, struct exi_table *t,
     p->blocks = 0;
     p->why = NULL;
     rc = find_block(p, cold, key, keylen, &e);
-    if (rc != 1) {
-        return rc;
+    if (rc == 1) {
+        rc = choose_block(p, &e);
+        return rc ? rc : 1;
     }
-    rc = enter_block(p, cold, &e);
-    if (rc) {
-        return rc;
-    }
-    return settle_on(p, cold, exi_rowblock_seek(&p->row, key, keylen), key,
-                     prefix);
+    return rc;
+}
+
+int
+exi_table_enter(struct exi_table_pos *p, struct exi_cold *cold,
+                const uint8_t *key, size_t keylen, size_t prefix)
+{
+    int rc = enter_block(p, cold);
+
+    return rc ? rc
+              : settle_on(p, cold, exi_rowblock_seek(&p->row, key, keylen), key,
+                          prefix);
+}
+
+int
+exi_table_seek(struct exi_table_pos *p, struct exi_table *t,
+               struct exi_cold *cold, const uint8_t *key, size_t keylen,
+               size_t prefix)
+{
+    int rc = exi_table_find(p, t, cold, key, keylen);
+
+    return rc == 1 ? exi_table_enter(p, cold, key, keylen, prefix) : rc;
 }
 
 int
