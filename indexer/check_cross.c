@@ -282,8 +282,9 @@ check_rows_sample(struct check *c)
         }
     }
     if (rc == EXI_EIO) {
-        check_found(c, CHECK_ROWS,
-                    "a table can't be read, or a checksum is wrong");
+        check_found(c, CHECK_ROWS, "a table can't be read%s%s",
+                    *exi_rodb_damage(c->db) ? ": " : "",
+                    exi_rodb_damage(c->db));
         rc = EXI_OK;
     }
     check_rows_close(&w);

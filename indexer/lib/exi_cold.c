@@ -73,9 +73,7 @@ exi_cold_begin(struct exi_cold *c)
     while (c->n > 0) {
         exi_file_unref(c->r[--c->n].file);
     }
-    if (c->nowait) {
-        c->epoch = exi_cold_now();
-    }
+    c->epoch = exi_cold_now();
 }
 
 void

@@ -140,10 +140,12 @@ find_table(const struct range *r, const struct exi_run *run)
     return lo;
 }
 
+/* Finds the block: 1; 0: the run has no such rows. */
 static int
-run_seek(const struct range *r, const struct exi_run *run, struct place *p)
+run_find(const struct range *r, const struct exi_run *run, struct place *p)
 {
     const struct exi_rodb_table *x;
+    int rc;
 
     p->at = find_table(r, run);
     if (p->at == run->n) {
@@ -154,9 +156,21 @@ run_seek(const struct range *r, const struct exi_run *run, struct place *p)
         && exi_key_order(x->small, x->smalllen, r->key, r->keylen) > 0) {
         return 0;
     }
+    rc = exi_table_find(&p->pos, x->t, r->cold, r->key, r->keylen);
+    if (rc == 0) { /* the MANIFEST says that there is a larger key */
+        p->pos.why = "its index ends too soon";
+        p->pos.at = 0;
+        rc = EXI_EFORMAT;
+    }
+    return rc == EXI_EFORMAT ? damaged(r->db, x, &p->pos) : rc;
+}
+
+static int
+run_enter(const struct range *r, const struct exi_run *run, struct place *p)
+{
     return go_on(
         r, run, p,
-        exi_table_seek(&p->pos, x->t, r->cold, r->key, r->keylen, r->prefix));
+        exi_table_enter(&p->pos, r->cold, r->key, r->keylen, r->prefix));
 }
 
 static int
@@ -204,11 +218,17 @@ mem_seek(const struct range *r, struct place *p)
     return mem_row(r, p);
 }
 
-/* Run 0 is the one in memory. */
+/* Run 0 is the one in memory.  Two steps: 1, 0: no such rows; an error. */
 static int
-place_seek(const struct range *r, size_t run, struct place *p)
+place_find(const struct range *r, size_t run, struct place *p)
 {
-    return run > 0 ? run_seek(r, &r->db->runs[run - 1], p) : mem_seek(r, p);
+    return run > 0 ? run_find(r, &r->db->runs[run - 1], p) : mem_seek(r, p);
+}
+
+static int
+place_enter(const struct range *r, size_t run, struct place *p)
+{
+    return run > 0 ? run_enter(r, &r->db->runs[run - 1], p) : 1;
 }
 
 static int
@@ -252,7 +272,10 @@ exi_rodb_get(struct exi_rodb *db, struct exi_cold *cold, const void *key,
         return EXI_ENOTFOUND;
     }
     for (size_t run = 0; run <= db->nruns; run++) {
-        rc = place_seek(&r, run, &p);
+        rc = place_find(&r, run, &p);
+        if (rc == 1) {
+            rc = place_enter(&r, run, &p);
+        }
         if (rc == EXI_ECOLD) {
             cold_some = true;
             continue;
@@ -391,7 +414,10 @@ exi_rodb_iter_seek_in(struct exi_rodb_iter *it, const void *key, size_t keylen,
     for (size_t run = 0; run < it->nruns; run++) {
         it->live[it->nlive++] = run;
         (void) stays(it, it->nlive - 1,
-                     place_seek(&it->r, run, &it->places[run]));
+                     place_find(&it->r, run, &it->places[run]));
+    }
+    for (size_t i = 0; i < it->nlive;) {
+        i += stays(it, i, place_enter(&it->r, it->live[i], place_of(it, i)));
     }
     find_row(it);
 }

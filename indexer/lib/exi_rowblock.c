@@ -5,33 +5,19 @@
 #include "exi_rowblock.h"
 
 bool
-exi_rowblock_head(const uint8_t **p, const uint8_t *end, uint32_t *shared,
-                  uint32_t *rest, uint32_t *vallen)
+exi_rowblock_long_head(const uint8_t **p, const uint8_t *end, uint32_t *shared,
+                       uint32_t *rest, uint32_t *vallen)
 {
-    const uint8_t *q = *p;
-    uint64_t a, b, c;
-    struct exi_rd rd;
+    struct exi_rd rd = exi_rd(*p, (size_t) (end - *p));
+    uint64_t a = exi_rd_varint(&rd), b = exi_rd_varint(&rd),
+             c = exi_rd_varint(&rd);
 
-    if (end - q >= 3 && (q[0] | q[1] | q[2]) < 0x80) {
-        a = q[0];
-        b = q[1];
-        c = q[2];
-        q += 3;
-    } else {
-        rd = exi_rd(q, (size_t) (end - q));
-        a = exi_rd_varint(&rd);
-        b = exi_rd_varint(&rd);
-        c = exi_rd_varint(&rd);
-        if (rd.bad) {
-            return false;
-        }
-        q = rd.p;
-    }
-    if (a > EXI_ROWKEY_MAX + EXI_ROWTAG || b > EXI_ROWKEY_MAX + EXI_ROWTAG
-        || c > UINT32_MAX || b + c > (uint64_t) (end - q)) {
+    if (rd.bad || a > EXI_ROWKEY_MAX + EXI_ROWTAG
+        || b > EXI_ROWKEY_MAX + EXI_ROWTAG || c > UINT32_MAX
+        || b + c > exi_rd_left(&rd)) {
         return false;
     }
-    *p = q;
+    *p = rd.p;
     *shared = (uint32_t) a;
     *rest = (uint32_t) b;
     *vallen = (uint32_t) c;

@@ -69,9 +69,27 @@ int exi_rowblock_next(struct exi_rowblock *b) EXI_MUST_CHECK;
 int exi_rowblock_seek(struct exi_rowblock *b, const uint8_t *key,
                       size_t keylen) EXI_MUST_CHECK;
 
+/* The same as below, for numbers of any length. */
+bool exi_rowblock_long_head(const uint8_t **p, const uint8_t *end,
+                            uint32_t *shared, uint32_t *rest, uint32_t *vallen);
+
 /* The three numbers before a row's bytes at *p, of which all must lie before
  * end; moves *p behind them.  false: malformed. */
-bool exi_rowblock_head(const uint8_t **p, const uint8_t *end, uint32_t *shared,
-                       uint32_t *rest, uint32_t *vallen);
+static inline bool
+exi_rowblock_head(const uint8_t **p, const uint8_t *end, uint32_t *shared,
+                  uint32_t *rest, uint32_t *vallen)
+{
+    const uint8_t *q = *p;
+
+    if (end - q >= 3 && (q[0] | q[1] | q[2]) < 0x80
+        && q[1] + q[2] <= end - q - 3) {
+        *shared = q[0];
+        *rest = q[1];
+        *vallen = q[2];
+        *p = q + 3;
+        return true;
+    }
+    return exi_rowblock_long_head(p, end, shared, rest, vallen);
+}
 
 #endif /* EXI_ROWBLOCK_H */

@@ -23,6 +23,8 @@
 #define MANY      4    /* blocks in a row: as many more will be wanted */
 #define MOST      256
 
+static const char INDEX_DAMAGED[] = "its index is damaged";
+
 /* A group of the index. */
 struct group {
     uint32_t at;  /* offset in the index */
@@ -53,6 +55,7 @@ struct entry {
     uint32_t keylen; /* without tag */
     uint64_t off;
     uint64_t len;
+    const uint8_t *val; /* off and len */
     const uint8_t *end; /* the next row */
 };
 
@@ -62,15 +65,12 @@ exi_table_blocks(const struct exi_table *t)
     return t->nblocks;
 }
 
-/* Reads a row of the index, all of which lies before end.  The blocks follow
- * each other, and their keys are never shortened. */
-static bool
-read_entry(const struct exi_table *t, const uint8_t *p, const uint8_t *end,
-           struct entry *e)
+/* Reads a row of the index, all of which lies before end, but for its value.
+ * Keys are never shortened. */
+static inline bool
+read_key(const uint8_t *p, const uint8_t *end, struct entry *e)
 {
-    uint64_t rows = (uint64_t) (t->index - t->base); /* bytes of all blocks */
     uint32_t shared, rest, vallen;
-    struct exi_rd rd;
 
     if (!exi_rowblock_head(&p, end, &shared, &rest, &vallen) || shared != 0
         || rest < EXI_ROWTAG) {
@@ -78,12 +78,33 @@ read_entry(const struct exi_table *t, const uint8_t *p, const uint8_t *end,
     }
     e->key = p;
     e->keylen = rest - EXI_ROWTAG;
-    rd = exi_rd(p + rest, vallen);
+    e->val = p + rest;
+    e->end = e->val + vallen;
+    return true;
+}
+
+static bool
+read_value(const struct exi_table *t, struct entry *e)
+{
+    uint64_t rows = (uint64_t) (t->index - t->base); /* bytes of all blocks */
+    struct exi_rd rd = exi_rd(e->val, (size_t) (e->end - e->val));
+
     e->off = exi_rd_varint(&rd);
     e->len = exi_rd_varint(&rd);
-    e->end = p + rest + vallen;
     return !rd.bad && exi_rd_left(&rd) == 0 && e->off <= rows
            && e->len <= rows - e->off && TRAILER <= rows - e->off - e->len;
+}
+
+/* exi_table_head() of a key with its tag behind it, so that 8 bytes are there.
+ */
+static inline uint64_t
+head_of(const struct entry *e)
+{
+    uint64_t head = exi_be64(e->key);
+
+    return e->keylen >= 8  ? head
+           : e->keylen > 0 ? head & ~0ull << (64 - 8 * e->keylen)
+                           : 0;
 }
 
 /*
@@ -135,12 +156,13 @@ count_blocks(struct exi_table *t, uint64_t indexlen)
         return "it is compressed";
     }
     if (exi_rowblock_begin(&b, t->index, indexlen) != EXI_OK) {
-        return "its index is damaged";
+        return INDEX_DAMAGED;
     }
     t->index_end = b.end;
     for (const uint8_t *p = t->index; p != t->index_end; p = e.end, n++) {
-        if (!read_entry(t, p, t->index_end, &e) || e.off != expect) {
-            return "its index is damaged";
+        if (!read_key(p, t->index_end, &e) || !read_value(t, &e)
+            || e.off != expect) {
+            return INDEX_DAMAGED;
         }
         expect = e.off + e.len + TRAILER;
     }
@@ -166,11 +188,11 @@ summarize(struct exi_table *t)
     for (uint32_t g = 0; g < t->ngroups; g++) {
         from = p;
         for (int i = 0; i < EXI_TABLE_GROUP && p != t->index_end; i++) {
-            if (!read_entry(t, p, t->index_end, &e)) {
+            if (!read_key(p, t->index_end, &e)) {
                 return EXI_EFORMAT;
             }
             if (i == 0) {
-                t->heads[g] = exi_table_head(e.key, e.keylen);
+                t->heads[g] = head_of(&e);
             }
             p = e.end;
         }
@@ -308,7 +330,7 @@ open_new(struct exi_table **out, int fd, const struct stat *st,
     rc = map_table(t, fd, why);
     if (rc == EXI_OK) {
         rc = summarize(t);
-        *why = rc == EXI_ENOMEM ? "out of memory" : "its index is damaged";
+        *why = rc == EXI_ENOMEM ? "out of memory" : INDEX_DAMAGED;
     }
     if (rc) {
         free_table(t);
@@ -424,49 +446,64 @@ touch_group(struct exi_table_pos *p, struct exi_cold *cold, uint32_t g)
     return EXI_OK;
 }
 
-/* Goes to the beginning of the block of e. */
+/* The block of e is the one to be entered. */
 static int
-enter_block(struct exi_table_pos *p, struct exi_cold *cold,
-            const struct entry *e)
+choose_block(struct exi_table_pos *p, struct entry *e)
 {
-    struct exi_table *t = p->t;
-    uint32_t epoch = epoch_of(cold);
-    const uint8_t *b = t->base + e->off;
-    int rc;
+    const uint8_t *b;
 
-    if (!exi_recent_known(&t->seen, epoch, p->block, p->block)) {
-        rc = in_memory(p, cold, e->off, e->len + TRAILER);
-        if (rc) {
-            return rc;
-        }
-        if (!exi_crc32c_block(b, e->len + TRAILER)) {
-            return damaged(p, e->off, "a block's checksum is wrong");
-        }
-        exi_recent_set(&t->seen, epoch, p->block, p->block);
+    if (!read_value(p->t, e)) {
+        return damaged(p, (uint64_t) (e->key - p->t->base), INDEX_DAMAGED);
     }
-    if (b[e->len] != 0) {
-        return damaged(p, e->off, "a block is compressed");
-    }
-    if (exi_rowblock_begin(&p->row, b, e->len) != EXI_OK) {
-        return damaged(p, e->off, "a block is damaged");
-    }
-    p->blocks++;
+    p->off = e->off;
+    p->len = e->len;
     p->entry = e->end;
     p->bound = e->key;
     p->boundlen = e->keylen;
+    b = p->t->base + e->off;
+    __builtin_prefetch(b);
+    __builtin_prefetch(b + e->len);
+    return EXI_OK;
+}
+
+/* Goes to the beginning of the block chosen. */
+static int
+enter_block(struct exi_table_pos *p, struct exi_cold *cold)
+{
+    struct exi_table *t = p->t;
+    uint32_t epoch = epoch_of(cold);
+    const uint8_t *b = t->base + p->off;
+    int rc;
+
+    if (!exi_recent_known(&t->seen, epoch, p->block, p->block)) {
+        rc = in_memory(p, cold, p->off, p->len + TRAILER);
+        if (rc) {
+            return rc;
+        }
+        if (!exi_crc32c_block(b, p->len + TRAILER)) {
+            return damaged(p, p->off, "a block's checksum is wrong");
+        }
+        exi_recent_set(&t->seen, epoch, p->block, p->block);
+    }
+    if (b[p->len] != 0) {
+        return damaged(p, p->off, "a block is compressed");
+    }
+    if (exi_rowblock_begin(&p->row, b, p->len) != EXI_OK) {
+        return damaged(p, p->off, "a block is damaged");
+    }
+    p->blocks++;
     return EXI_OK;
 }
 
 /* The row of the index at `at`, in group g. */
-static int
-entry_at(struct exi_table_pos *p, uint32_t g, const uint8_t *at,
-         struct entry *e)
+static inline int
+key_at(struct exi_table_pos *p, uint32_t g, const uint8_t *at, struct entry *e)
 {
     const struct exi_table *t = p->t;
 
-    return read_entry(t, at, t->index + t->groups[g + 1].at, e)
+    return read_key(at, t->index + t->groups[g + 1].at, e)
                ? EXI_OK
-               : damaged(p, (uint64_t) (at - t->base), "its index is damaged");
+               : damaged(p, (uint64_t) (at - t->base), INDEX_DAMAGED);
 }
 
 /*
@@ -506,7 +543,7 @@ groups_below(struct exi_table_pos *p, struct exi_cold *cold, const uint8_t *key,
         mid = lo + (hi - lo) / 2;
         rc = touch_group(p, cold, mid);
         if (rc == EXI_OK) {
-            rc = entry_at(p, mid, t->index + t->groups[mid].at, &e);
+            rc = key_at(p, mid, t->index + t->groups[mid].at, &e);
         }
         if (rc) {
             return rc;
@@ -521,12 +558,23 @@ groups_below(struct exi_table_pos *p, struct exi_cold *cold, const uint8_t *key,
     return EXI_OK;
 }
 
+/* head: of the key. */
+static inline bool
+below(const struct entry *e, uint64_t head, const uint8_t *key, size_t keylen)
+{
+    uint64_t h = head_of(e);
+
+    return h != head ? h < head
+                     : exi_key_order(e->key, e->keylen, key, keylen) < 0;
+}
+
 /* The first block whose bound is not below the key: 1, 0: there is none. */
 static int
 find_block(struct exi_table_pos *p, struct exi_cold *cold, const uint8_t *key,
            size_t keylen, struct entry *e)
 {
     const struct exi_table *t = p->t;
+    uint64_t head = exi_table_head(key, keylen);
     const uint8_t *at, *end;
     uint32_t g = 0;
     int rc = groups_below(p, cold, key, keylen, &g);
@@ -538,9 +586,10 @@ find_block(struct exi_table_pos *p, struct exi_cold *cold, const uint8_t *key,
         end = t->index + t->groups[g + 1].at;
         p->block = g * EXI_TABLE_GROUP;
         for (; rc == EXI_OK && at != end; at = e->end, p->block++) {
-            rc = entry_at(p, g, at, e);
-            if (rc == EXI_OK
-                && exi_key_order(e->key, e->keylen, key, keylen) >= 0) {
+            rc = p->block < t->nblocks
+                     ? key_at(p, g, at, e)
+                     : damaged(p, (uint64_t) (at - t->base), INDEX_DAMAGED);
+            if (rc == EXI_OK && !below(e, head, key, keylen)) {
                 return 1;
             }
         }
@@ -574,10 +623,13 @@ settle_on(struct exi_table_pos *p, struct exi_cold *cold, int rc,
         g = p->block / EXI_TABLE_GROUP;
         rc = touch_group(p, cold, g);
         if (rc == EXI_OK) {
-            rc = entry_at(p, g, p->entry, &e);
+            rc = key_at(p, g, p->entry, &e);
         }
         if (rc == EXI_OK) {
-            rc = enter_block(p, cold, &e);
+            rc = choose_block(p, &e);
+        }
+        if (rc == EXI_OK) {
+            rc = enter_block(p, cold);
         }
         if (rc == EXI_OK) {
             rc = exi_rowblock_next(&p->row);
@@ -590,9 +642,8 @@ settle_on(struct exi_table_pos *p, struct exi_cold *cold, int rc,
 }
 
 int
-exi_table_seek(struct exi_table_pos *p, struct exi_table *t,
-               struct exi_cold *cold, const uint8_t *key, size_t keylen,
-               size_t prefix)
+exi_table_find(struct exi_table_pos *p, struct exi_table *t,
+               struct exi_cold *cold, const uint8_t *key, size_t keylen)
 {
     struct entry e;
     int rc;
@@ -601,15 +652,32 @@ exi_table_seek(struct exi_table_pos *p, struct exi_table *t,
     p->blocks = 0;
     p->why = NULL;
     rc = find_block(p, cold, key, keylen, &e);
-    if (rc != 1) {
-        return rc;
+    if (rc == 1) {
+        rc = choose_block(p, &e);
+        return rc ? rc : 1;
     }
-    rc = enter_block(p, cold, &e);
-    if (rc) {
-        return rc;
-    }
-    return settle_on(p, cold, exi_rowblock_seek(&p->row, key, keylen), key,
-                     prefix);
+    return rc;
+}
+
+int
+exi_table_enter(struct exi_table_pos *p, struct exi_cold *cold,
+                const uint8_t *key, size_t keylen, size_t prefix)
+{
+    int rc = enter_block(p, cold);
+
+    return rc ? rc
+              : settle_on(p, cold, exi_rowblock_seek(&p->row, key, keylen), key,
+                          prefix);
+}
+
+int
+exi_table_seek(struct exi_table_pos *p, struct exi_table *t,
+               struct exi_cold *cold, const uint8_t *key, size_t keylen,
+               size_t prefix)
+{
+    int rc = exi_table_find(p, t, cold, key, keylen);
+
+    return rc == 1 ? exi_table_enter(p, cold, key, keylen, prefix) : rc;
 }
 
 int

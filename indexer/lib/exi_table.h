@@ -56,6 +56,8 @@ struct exi_table_pos {
     struct exi_table *t;
     uint32_t block;       /* number */
     uint32_t blocks;      /* read since the seek */
+    uint64_t off;         /* of the block */
+    uint64_t len;         /* without the 5 bytes behind it */
     const uint8_t *entry; /* the row of the index behind the block's */
     const uint8_t *bound; /* key of the block's row, without tag */
     uint32_t boundlen;
@@ -72,6 +74,17 @@ struct exi_table_pos {
 int exi_table_seek(struct exi_table_pos *p, struct exi_table *t,
                    struct exi_cold *cold, const uint8_t *key, size_t keylen,
                    size_t prefix) EXI_MUST_CHECK;
+
+/*
+ * The same in two steps, so that memory can work on the first steps of several
+ * tables side by side: finds the block (1; 0: there is none), then the row.
+ */
+int exi_table_find(struct exi_table_pos *p, struct exi_table *t,
+                   struct exi_cold *cold, const uint8_t *key,
+                   size_t keylen) EXI_MUST_CHECK;
+int exi_table_enter(struct exi_table_pos *p, struct exi_cold *cold,
+                    const uint8_t *key, size_t keylen,
+                    size_t prefix) EXI_MUST_CHECK;
 
 /* The next row, after a 1, in the same way; prefix: these bytes of key. */
 int exi_table_next(struct exi_table_pos *p, struct exi_cold *cold,
