@@ -399,14 +399,15 @@ hold(struct held *h, const struct check_row *row)
 {
     size_t n = row->keylen + row->vallen;
 
-    if (n > h->cap) {
-        uint8_t *p = realloc(h->p, n + n / 2);
+    if (h->p == NULL || n > h->cap) {
+        size_t cap = n + n / 2 + 1;
+        uint8_t *p = realloc(h->p, cap);
 
         if (p == NULL) {
             return EXI_ENOMEM;
         }
         h->p = p;
-        h->cap = n + n / 2;
+        h->cap = cap;
     }
     memcpy(h->p, row->key, row->keylen);
     memcpy(h->p + row->keylen, row->val, row->vallen);
