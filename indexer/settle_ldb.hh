@@ -85,7 +85,8 @@ class RowOrder final : public leveldb::Comparator
         return "leveldb.InternalKeyComparator";
     }
     void
-    FindShortestSeparator(std::string *start, const leveldb::Slice &limit) const override
+    FindShortestSeparator(std::string *start,
+                          const leveldb::Slice &limit) const override
     {
         std::string s = UserKey(*start).ToString();
 

@@ -31,8 +31,8 @@
  * into base: when it is more than one part in REWRITE_SHARE of that.  The
  * arithmetic is in docs/architecture.md, measurements in docs/performance.md.
  */
-#define FOLD_SHARE    8
-#define REWRITE_SHARE 8
+#define FOLD_SHARE    256
+#define REWRITE_SHARE 32
 /* Bytes below which nothing is worth it. */
 #define AFTER_MIN (UINT64_C(16) << 10)
 
