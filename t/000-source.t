@@ -77,7 +77,7 @@ none('the module knows no header of the indexer outside lib', \%text,
 none('LevelDB is used by its stores only', \%code,
     qr/\bleveldb\b|#\s*include\s*<leveldb|\bleveldb_\w/,
     grep { !m{^indexer/lib/exi_(?:readonly_env|table_map)\.}
-            && !m{^indexer/settle_(?:db|load)\.} && !m{^t/} } @c);
+            && !m{^indexer/settle_(?:db|load|runs|ldb)\.} && !m{^t/} } @c);
 none('curl is used by the node client only', \%code, qr/\bcurl_(?!global_)|\bCURL(?!_GLOBAL)/,
     grep { m{^(?:indexer|ngx_electrumx_module)/} && !m{^indexer/rpc} } @c);
 
