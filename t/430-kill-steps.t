@@ -132,11 +132,11 @@ sub in_following {
 
 # From the begin of a pass until what it made is published.
 sub in_tidying {
-    my $from = 'tidy: begin of a pass';
+    my $from = 'tidy: begin of a';
     $t->stop_indexer;
     my $log = start_log();
     until_begun(start_shimmed(undef, 0, $from), $log);
-    $t->wait_for(sub { $log->() =~ /tidy: end of a pass.*settled up to/s }, 30,
+    $t->wait_for(sub { $log->() =~ /tidy: end of a.*settled up to/s }, 30,
         'a pass');
     my $total = count();
     cmp_ok($total, '>', 20, "$total steps");
@@ -150,7 +150,7 @@ sub in_tidying {
         eval { $t->wait_for(sub { !$p->running }, 5, 'its end') };
         $p->kill_hard;
         $t->allow_exit($p->name);
-        my ($last) = $log->() =~ /.*tidy: (begin|end) of a pass/s;
+        my ($last) = $log->() =~ /.*tidy: (begin|end) of a/s;
         $within++ if ($last // '') eq 'begin';
         recover("step $n, after the " . ($last // 'settling'), $n % 4 == 0);
     }
@@ -163,7 +163,7 @@ sub until_begun {
     my ($p, $log) = @_;
     for (1 .. 20) {
         work($p, 80);
-        return if !$p->running || $log->() =~ /tidy: begin of a pass/;
+        return if !$p->running || $log->() =~ /tidy: begin of a/;
     }
 }
 

@@ -144,9 +144,9 @@ work(const char *data, uint32_t last)
             rc = settle_publish(s, &g);
             settle_prune(s, &g, 1);
         }
-        /* A few buckets at a time, so that a pass takes several batches. */
+        /* Folds, and rewrites where a batch is a multiple of four. */
         if (rc == EXI_OK) {
-            rc = settle_tidy(s, 3000, &more);
+            rc = settle_tidy(s, next / BATCH % 4 == 0, sc_never, NULL, &more);
         }
         if (rc != EXI_OK || next > last) {
             break;
@@ -402,7 +402,7 @@ space_at(long at)
             rc = settle_publish(s, &g);
         }
         if (rc == EXI_OK) {
-            rc = settle_tidy(s, 3000, &more);
+            rc = settle_tidy(s, h / BATCH % 2 == 0, sc_never, NULL, &more);
         }
     }
     each(rc == EXI_OK || rc == EXI_ESPACE || rc == EXI_EIO, "error %d", rc);
