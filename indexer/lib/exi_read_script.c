@@ -21,8 +21,6 @@ struct nums {
  * Settled history.
  */
 
-/* Numbers of a list.  Their txids are looked at when all is known of the
- * script; they are asked for here, so that memory answers them side by side. */
 static int
 add_nums(struct nums *t, const struct exi_gen *g, struct exi_rd list,
          uint64_t base)
@@ -47,7 +45,6 @@ add_nums(struct nums *t, const struct exi_gen *g, struct exi_rd list,
             return rc;
         }
         t->v[t->n++] = txnum;
-        exi_gen_ahead(g, EXI_FLAT_TXIDS, txnum);
     }
     return rc;
 }
@@ -110,6 +107,16 @@ add_row(struct exi_view *v, struct nums *t, const struct exi_skey *s,
     return add_nums(t, v->h.gen, slot.list, slot.base);
 }
 
+/* The txids are looked at when all is known of the script; they are asked for
+ * here, all at once, so that memory answers them side by side. */
+static void
+ask_txids(const struct exi_gen *g, const struct nums *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        exi_gen_ahead(g, EXI_FLAT_TXIDS, t->v[i]);
+    }
+}
+
 /* The settled history, ascending. */
 static int
 settled_nums(struct exi_view *v, struct nums *t, const struct exi_skey *s)
@@ -133,6 +140,7 @@ settled_nums(struct exi_view *v, struct nums *t, const struct exi_skey *s)
         exi_rodb_iter_next(v->h.iter);
     }
     v->work += t->n;
+    ask_txids(v->h.gen, t);
     return rc < 0 ? rc : EXI_OK;
 }
 

@@ -45,8 +45,13 @@ int
 exi_spent_compare(const void *x, const void *y)
 {
     const struct exi_spent *a = x, *b = y;
-    int c = memcmp(a->txid.b, b->txid.b, EXI_HASH_LEN);
+    uint64_t p = exi_be64(a->txid.b), q = exi_be64(b->txid.b);
+    int c;
 
+    if (p != q) {
+        return p < q ? -1 : 1;
+    }
+    c = memcmp(a->txid.b, b->txid.b, EXI_HASH_LEN);
     return c ? c : (a->index > b->index) - (a->index < b->index);
 }
 
@@ -231,8 +236,17 @@ keep_row(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
         return rc;
     }
     t->rows[t->nrows++] = (struct settled){ txnum, index, value_sat };
-    exi_gen_ahead(t->v->h.gen, EXI_FLAT_TXIDS, txnum);
     return EXI_OK;
+}
+
+/* All at once, as a processor waits for a page's address before it goes on far
+ * beyond a prefetch. */
+static void
+ask_txids(const struct unspent *t, size_t from)
+{
+    for (size_t i = from; i < t->nrows; i++) {
+        exi_gen_ahead(t->v->h.gen, EXI_FLAT_TXIDS, t->rows[i].txnum);
+    }
 }
 
 static int
@@ -292,6 +306,7 @@ static int
 gather_rows(struct unspent *t, const struct exi_skey *s,
             struct exi_items *items)
 {
+    size_t early;
     int rc, some;
 
     t->most = UNSPENT_EARLY;
@@ -300,11 +315,14 @@ gather_rows(struct unspent *t, const struct exi_skey *s,
     if (some < 0) {
         return some;
     }
+    ask_txids(t, 0);
     rc = gather_spent(t, s, items);
     if (rc == EXI_OK && some == 1) {
+        early = t->nrows;
         t->most = t->limit != 0 ? t->limit + t->nspent : SIZE_MAX;
         rc = each_utxo(t->v, keep_row, t);
         rc = rc == 1 ? EXI_ELIMIT : rc;
+        ask_txids(t, early);
     }
     return rc;
 }
