@@ -213,6 +213,9 @@ get_lists(struct exi_rd *r, struct bulk *b)
         st->tables[i].rows = get_num(r, UINT64_MAX);
         get_key(r, &st->tables[i].first);
         get_key(r, &st->tables[i].last);
+        st->tables[i].first_tag = SETTLE_TAG_FIRST;
+        st->tables[i].last_tag = SETTLE_TAG_FIRST;
+        st->tables[i].level = SETTLE_LAST_LEVEL;
     }
     for (int k = 0; rc == EXI_OK && !r->bad && k < BULK_KINDS; k++) {
         rc = bulk_temp_init(&b->temp[k], b->dir, (enum bulk_kind) k,

@@ -21,8 +21,6 @@
 #define JOB_BLOCKS    500
 #define DISK_AGAIN_MS 10000
 #define NODE_AGAIN_MS 1000
-/* Gone over by one job of tidying: some seconds. */
-#define TIDY_BYTES (UINT64_C(16) << 20)
 
 uint32_t
 follow_floor(const struct sync *s)
@@ -150,8 +148,7 @@ take_result(struct sync *s)
         s->settle_says[0] = '\0';
         rc = r.past != NULL ? take_generation(s, &r) : EXI_OK;
     }
-    /* After a batch a pass may be due. */
-    s->tidy_more = r.rc == EXI_OK && (s->settling_to != 0 || r.tidy_more);
+    s->tidy_more = r.rc == EXI_OK && r.tidy_more;
     s->settling_to = 0;
     return rc;
 }
@@ -206,7 +203,11 @@ follow_settle(struct sync *s)
         && !s->tidy_more) {
         return EXI_OK;
     }
-    job.tidy_bytes = to == s->settled.height && s->tidy_more ? TIDY_BYTES : 0;
+    if (to == s->settled.height) {
+        job.tidy = s->tidy_more ? SETTLER_TIDY_ALL : SETTLER_TIDY_NOT;
+    } else if (to - s->settled.height < JOB_BLOCKS) {
+        job.tidy = SETTLER_TIDY_FOLD;
+    }
     job.have = newest(s)->number;
     if (to > s->settled.height) {
         rc = job_blocks(s, &job, to);

@@ -95,6 +95,22 @@ fs_sync_dir(const char *path)
 }
 
 int
+fs_sync_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int rc = EXI_OK;
+
+    if (fd < 0) {
+        return fs_error();
+    }
+    if (fdatasync(fd) != 0) {
+        rc = fs_error();
+    }
+    close_quietly(fd);
+    return rc;
+}
+
+int
 fs_pwrite(int fd, const void *buf, size_t buflen, uint64_t off)
 {
     const uint8_t *p = buf;

@@ -30,6 +30,9 @@ bool fs_exists(const char *path);
 /* Makes names in a directory durable. */
 int fs_sync_dir(const char *path) EXI_MUST_CHECK;
 
+/* Makes the contents of a file durable. */
+int fs_sync_file(const char *path) EXI_MUST_CHECK;
+
 /* Writes all of buf at off; resumes short writes. */
 int fs_pwrite(int fd, const void *buf, size_t buflen,
               uint64_t off) EXI_MUST_CHECK;

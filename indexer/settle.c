@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,7 +208,7 @@ check_tip(struct settle_epoch *e, char *why, size_t whylen)
     return EXI_OK;
 }
 
-/* How far tidying is; no row: a fresh database, or one of the initial sync. */
+/* No row: a fresh database, or one of the initial sync. */
 static int
 read_tidy(struct settle_epoch *e, char *why, size_t whylen)
 {
@@ -476,6 +477,7 @@ settle_open(struct settle **out, const struct settle_opts *o, char *why,
     }
     s->keep_generations = o->keep_generations;
     s->tidy_after = o->tidy_after;
+    s->tidy_highest = UINT_MAX; /* nothing is damaged */
     settle_batch_init(&s->batch);
     rc = fs_path(s->dir, "%s", o->data_dir);
     if (rc != EXI_OK) {
@@ -601,6 +603,34 @@ settle_find_txid(struct settle *s, const struct exi_txid *txid, uint64_t *txnum)
 }
 
 int
+settle_get(struct settle *s, const struct exi_key *k, uint8_t *buf,
+           size_t buflen, size_t *vallen)
+{
+    struct settle_db_iter *it = settle_iter(s);
+    const uint8_t *key, *val;
+    size_t keylen, len;
+    int rc;
+
+    if (it == NULL) {
+        return EXI_ENOMEM;
+    }
+    settle_db_iter_seek(it, k->b, k->len);
+    rc = settle_db_iter_row(it, &key, &keylen, &val, &len);
+    if (rc < 0) {
+        return rc;
+    }
+    if (rc == 0 || keylen != k->len || memcmp(key, k->b, keylen) != 0) {
+        return EXI_ENOTFOUND;
+    }
+    if (len > buflen) {
+        return EXI_EFORMAT;
+    }
+    memcpy(buf, val, len);
+    *vallen = len;
+    return EXI_OK;
+}
+
+int
 settle_find_out(struct settle *s, uint64_t txnum, uint32_t index,
                 struct exi_skey *script)
 {
@@ -610,7 +640,7 @@ settle_find_out(struct settle *s, uint64_t txnum, uint32_t index,
     int rc;
 
     exi_key_outpoint(&k, txnum, index);
-    rc = settle_db_get(s->db, k.b, k.len, val, sizeof(val), &len);
+    rc = settle_get(s, &k, val, sizeof(val), &len);
     if (rc == EXI_OK && !exi_outpoint_len_right(len, s->coin)) {
         return EXI_EFORMAT;
     }
@@ -648,7 +678,7 @@ find_value(struct settle *s, const struct exi_skey *script, uint64_t txnum,
     int rc;
 
     exi_key_utxo(&k, script, txnum, index);
-    rc = settle_db_get(s->db, k.b, k.len, val, sizeof(val), &len);
+    rc = settle_get(s, &k, val, sizeof(val), &len);
     if (rc != EXI_OK) {
         /* There is an O row: there must be a U row. */
         return rc == EXI_ENOTFOUND ? EXI_EFORMAT : rc;

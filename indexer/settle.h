@@ -34,8 +34,8 @@ struct settle_opts {
      * settle_generations(), settle_discard() and settle_fallback() may be called
      * before the latter has succeeded. */
     bool no_epoch;
-    /* Bytes settled before tidying begins a pass; 0: the usual share of the
-     * tables.  For tests. */
+    /* Bytes settled before they are folded; 0: the usual share of the tables.
+     * For tests. */
     uint64_t tidy_after;
 };
 
@@ -82,28 +82,30 @@ void settle_abort(struct settle *s);
 
 /*
  * Publishes the durable state as a new generation (does nothing when the newest
- * has it already, and no pass of tidying has ended since); *gen describes it.
+ * has it already, and it was not tidied since); *gen describes it.
  * Numbers ascend, also over fallbacks.
  * EXI_EAPI: nothing is settled; EXI_EIO, EXI_ESPACE: nothing was published.
  */
 int settle_publish(struct settle *s, struct exi_live_gen *gen) EXI_MUST_CHECK;
 
+/* True: what is under way has to end soon. */
+typedef bool (*settle_stop_pt)(void *ctx);
+
 /*
- * One step of keeping the settled layer as compact and quick as after the
- * initial sync (docs/architecture.md, "Tidying"): merges the rows of some
- * buckets and brings them into the last level.  To be called by the owner of s
- * between settle_publish and the next settle_add, as often as there is time.
- * Goes over about max_bytes of rows (one bucket at least), in steps of
- * SETTLE_TIDY_STEP at most, and returns at once when nothing is due.  Each step
- * is durable by itself; readers see its effect in the next generation, and
- * settle_publish makes one when a pass has ended.  *more: there is more to do
- * now.
- * EXI_ESPACE (too little room: nothing was begun), EXI_EIO, EXI_EFORMAT (a
- * damaged row), EXI_ENOMEM: nothing is lost, *more is false.
+ * Keeps the settled layer as compact and quick as after the initial sync
+ * (docs/architecture.md, "Tidying"): folds what was settled into the recent
+ * run, or, with `all`, merges that into the base run when it has become large;
+ * returns at once when nothing is due.  *more: with `all` there is something to
+ * do now.  To be called by the owner of s when no blocks are added.
+ * Takes seconds, a rewrite of base as long as reading and writing all tables;
+ * stop is asked often, and ends it within about a second with EXI_ESTALE and
+ * nothing done.  Readers see the effect in the next generation, which
+ * settle_publish then makes.
+ * EXI_ESPACE, EXI_EIO, EXI_ENOMEM: nothing was done, to be tried again later;
+ * EXI_EFORMAT: a damaged row, will not be tried again.  *more is false then.
  */
-int settle_tidy(struct settle *s, uint64_t max_bytes, bool *more)
-    EXI_MUST_CHECK;
-#define SETTLE_TIDY_STEP (UINT64_C(32) << 20)
+int settle_tidy(struct settle *s, bool all, settle_stop_pt stop, void *ctx,
+                bool *more) EXI_MUST_CHECK;
 
 /* Removes generation directories that are not among `keep`, have no lease, are
  * not kept for a fallback and are not the newest. */

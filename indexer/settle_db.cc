@@ -362,34 +362,6 @@ settle_db_flush(struct settle_db *db, char *err, size_t errlen)
     EXI_CC_CATCH(EXI_ENOMEM)
 }
 
-uint64_t
-settle_db_bytes(struct settle_db *db)
-{
-    EXI_CC_TRY
-    {
-        leveldb::Range all(Slice("", 0), Slice("\xff", 1));
-        uint64_t bytes = 0;
-
-        db->db->GetApproximateSizes(&all, 1, &bytes);
-        return bytes;
-    }
-    EXI_CC_CATCH(0)
-}
-
-void
-settle_db_compact(struct settle_db *db, const void *from, size_t fromlen,
-                  const void *to, size_t tolen)
-{
-    EXI_CC_TRY
-    {
-        Slice a(static_cast<const char *>(from), fromlen);
-        Slice b(static_cast<const char *>(to), tolen);
-
-        db->db->CompactRange(&a, &b);
-    }
-    EXI_CC_CATCH()
-}
-
 void
 settle_db_hold(struct settle_db *db)
 {

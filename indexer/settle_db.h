@@ -72,17 +72,6 @@ int settle_db_write(struct settle_db *db, struct settle_db_batch *b, char *err,
 int settle_db_flush(struct settle_db *db, char *err,
                     size_t errlen) EXI_MUST_CHECK;
 
-/* Bytes of all tables, nearly. */
-uint64_t settle_db_bytes(struct settle_db *db);
-
-/*
- * Brings the rows from one key to another (both included) into the last level
- * that has any of them, and drops what later rows replace.  Whole tables are
- * rewritten; takes as long as that.  A failure shows at the next write.
- */
-void settle_db_compact(struct settle_db *db, const void *from, size_t fromlen,
-                       const void *to, size_t tolen);
-
 /* From hold to release no file of the database is deleted. */
 void settle_db_hold(struct settle_db *db);
 void settle_db_release(struct settle_db *db);

@@ -96,7 +96,7 @@ rewrite_heavy(struct dup *d, const struct exi_skey *s, uint32_t chunk,
     if (rc != EXI_ENOTFOUND || *found == 0) {
         return rc == EXI_ENOTFOUND ? EXI_OK : rc;
     }
-    rc = settle_rows_heavy(d->wb, &d->list, s, chunk, 0, d->txnums, d->ntxnums,
+    rc = settle_rows_heavy(d->wb, &d->list, s, chunk, d->txnums, d->ntxnums,
                            &rows);
     for (; rc == EXI_OK && rows < parts; rows++) {
         exi_key_heavy(&k, s, chunk, (uint16_t) rows);

@@ -85,8 +85,8 @@ prepare(struct settle *s, const struct settle_gen *g, uint64_t epoch,
     return rc;
 }
 
-static void
-remove_epoch(const struct settle *s, uint64_t epoch)
+void
+settle_epoch_remove(const struct settle *s, uint64_t epoch)
 {
     char path[FS_PATH_MAX];
 
@@ -96,13 +96,9 @@ remove_epoch(const struct settle *s, uint64_t epoch)
     }
 }
 
-/*
- * An opened epoch becomes the one in use.  When that fails, it is removed
- * unless CURRENT may name it.
- */
-static int
-switch_epoch(struct settle *s, uint64_t epoch, struct settle_epoch *e,
-             char *why, size_t whylen)
+int
+settle_epoch_switch(struct settle *s, uint64_t epoch, struct settle_epoch *e,
+                    char *why, size_t whylen)
 {
     uint64_t old = s->epoch;
     int rc = settle_epoch_choose(s, epoch);
@@ -112,7 +108,7 @@ switch_epoch(struct settle *s, uint64_t epoch, struct settle_epoch *e,
         settle_epoch_close(e);
         /* Unless it surely names the old one, both stay. */
         if (settle_epoch_choose(s, old) == EXI_OK) {
-            remove_epoch(s, epoch);
+            settle_epoch_remove(s, epoch);
         }
         return rc;
     }
@@ -121,7 +117,7 @@ switch_epoch(struct settle *s, uint64_t epoch, struct settle_epoch *e,
     settle_epoch_use(s, e);
     s->broken = false;
     s->epoch = epoch;
-    remove_epoch(s, old);
+    settle_epoch_remove(s, old);
     return EXI_OK;
 }
 
@@ -140,10 +136,10 @@ settle_fallback(struct settle *s, uint64_t number, char *why, size_t whylen)
     settle_abort(s);
     rc = prepare(s, g, epoch, &e, why, whylen);
     if (rc != EXI_OK) {
-        remove_epoch(s, epoch);
+        settle_epoch_remove(s, epoch);
         return rc;
     }
-    return switch_epoch(s, epoch, &e, why, whylen);
+    return settle_epoch_switch(s, epoch, &e, why, whylen);
 }
 
 /*
@@ -193,8 +189,8 @@ settle_adopt(struct settle *s, const char *from, const struct exi_meta *m,
         rc = EXI_EFORMAT;
     }
     if (rc != EXI_OK) {
-        remove_epoch(s, epoch);
+        settle_epoch_remove(s, epoch);
         return rc;
     }
-    return switch_epoch(s, epoch, &e, why, whylen);
+    return settle_epoch_switch(s, epoch, &e, why, whylen);
 }

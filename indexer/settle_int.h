@@ -8,8 +8,10 @@
  *   settle_dup.c      duplicate coinbases (BIP 30)
  *   settle_publish.c  generations: publish, list, prune
  *   settle_fallback.c epochs made of a generation or of the initial sync
- *   settle_tidy.c     keeping the rows merged and the tables in one level
+ *   settle_tidy.c     keeping the rows merged and in two sorted runs
+ *   settle_fold.c     rows of some levels -> tables of one
  *   settle_merge.c    rows of a bucket -> one row
+ *   settle_runs.cc    tables and rows of a LevelDB that is closed
  *   settle_sort.c     sorting
  *   settle_db.cc      the LevelDB that is written
  */
@@ -126,7 +128,9 @@ struct settle {
     unsigned coin; /* exi_coin.h */
     uint32_t keep_generations;
     uint64_t tidy_after;
-    int tidy_rc; /* of the last step: told once */
+    int tidy_rc; /* what was told last, and of which level that was */
+    unsigned tidy_level;
+    unsigned tidy_highest; /* in higher levels there is a damaged row */
     uint64_t epoch;
     struct settle_db *db;      /* NULL: could not be opened again */
     bool broken;               /* a write failed: readable, not writable */
@@ -140,7 +144,7 @@ struct settle {
     struct settle_gen *gens; /* ascending by number */
     size_t ngens;
     size_t cap_gens;
-    bool tidied;   /* a pass has ended since the newest generation was made */
+    bool tidied;   /* was folded since the newest generation was made */
     char err[256]; /* LevelDB's last text */
 };
 
@@ -152,6 +156,14 @@ void settle_iter_drop(struct settle *s);
 /* Number of a transaction, the highest if there are several.  EXI_ENOTFOUND. */
 int settle_find_txid(struct settle *s, const struct exi_txid *txid,
                      uint64_t *txnum) EXI_MUST_CHECK;
+/*
+ * Copies a row's value of at most buflen bytes, by the shared iterator:
+ * LevelDB's get counts each look into a table that was in vain, and compacts
+ * that table with all it overlaps when there were some (16 KB a look).
+ * EXI_ENOTFOUND; EXI_EFORMAT: longer; EXI_EIO.
+ */
+int settle_get(struct settle *s, const struct exi_key *k, uint8_t *buf,
+               size_t buflen, size_t *vallen) EXI_MUST_CHECK;
 /* Script key of an unspent output.  EXI_ENOTFOUND. */
 int settle_find_out(struct settle *s, uint64_t txnum, uint32_t index,
                     struct exi_skey *script) EXI_MUST_CHECK;
@@ -219,10 +231,9 @@ struct settle_buf {
 /* Appends n bytes (contents undefined); NULL: no memory. */
 uint8_t *settle_buf_add(struct settle_buf *b, size_t n);
 int settle_buf_varint(struct settle_buf *b, uint64_t v) EXI_MUST_CHECK;
-/* Writes `G` rows of n ascending txnums, the first of which is number `part`;
- * *rows their number. */
+/* Writes `G` rows of n ascending txnums; *rows their number. */
 int settle_rows_heavy(struct settle_db_batch *wb, struct settle_buf *buf,
-                      const struct exi_skey *s, uint32_t chunk, uint32_t part,
+                      const struct exi_skey *s, uint32_t chunk,
                       const uint64_t *txnums, size_t n,
                       uint32_t *rows) EXI_MUST_CHECK;
 /* All rows of the batch; adds to the counts of *m. */
@@ -236,30 +247,6 @@ int settle_dup_outs(struct settle *s) EXI_MUST_CHECK;
 /* Takes the replaced transactions out of `T`, `H` and `G` rows. */
 int settle_dup_rows(struct settle *s, struct settle_db_batch *wb,
                     struct exi_meta *m) EXI_MUST_CHECK;
-
-/* settle_merge.c */
-
-/* Rows of one bucket on their way to be one; rows come in key order. */
-struct settle_merge;
-/* A row: its value is in a buffer. */
-struct settle_row {
-    uint32_t chunk;
-    size_t at;
-    size_t len;
-};
-/* Changes go into wb; both are borrowed.  EXI_ENOMEM. */
-int settle_merge_new(struct settle_merge **out, struct settle *s,
-                     struct settle_db_batch *wb) EXI_MUST_CHECK;
-void settle_merge_free(struct settle_merge *m);
-/* Adds an `H`, `T` or `S` row (key of EXI_KEY_BUCKET_LEN bytes; all is copied);
- * the first one of another bucket ends the one before.  EXI_EFORMAT: a row is
- * damaged; EXI_EIO, EXI_ENOMEM: wb is of no use then. */
-int settle_merge_add(struct settle_merge *m, const uint8_t *key,
-                     const uint8_t *val, size_t vallen) EXI_MUST_CHECK;
-/* Ends the last bucket; errors as above. */
-int settle_merge_end(struct settle_merge *m) EXI_MUST_CHECK;
-/* By how much the number of H, G and T rows changes. */
-int64_t settle_merge_row_diff(const struct settle_merge *m);
 
 /* settle_publish.c */
 
@@ -280,6 +267,13 @@ int settle_copy_index(const char *from, const char *to,
                       bool own_last) EXI_MUST_CHECK;
 
 /* settle_fallback.c */
+
+void settle_epoch_remove(const struct settle *s, uint64_t epoch);
+/* An opened epoch becomes the one in use, the old one is removed.  When that
+ * fails, the new one is, unless CURRENT may name it.  EXI_EIO, EXI_ESPACE. */
+int settle_epoch_switch(struct settle *s, uint64_t epoch,
+                        struct settle_epoch *e, char *why,
+                        size_t whylen) EXI_MUST_CHECK;
 
 /*
  * Gives an empty settled layer the index in directory `from` (db/ without a

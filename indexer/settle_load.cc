@@ -1,11 +1,8 @@
 /*
  * Sorted rows -> LevelDB (settle_load.h).
  *
- * LevelDB stores a key with eight more bytes: sequence number and kind of
- * change.  Its comparator for those is internal, so an equal one is here: same
- * name, same order.  All rows have sequence number 1.  The manifest is a log
- * file with one record, a version edit: comparator, numbers, tables.
- * Both forms are those of every LevelDB since 1.0.
+ * The manifest is a log file with one record, a version edit: comparator,
+ * numbers, tables.
  */
 /* A C header below has a function with the name of its structure. */
 #pragma GCC diagnostic ignored "-Wshadow"
@@ -21,12 +18,12 @@
 #include <string>
 #include <vector>
 
-#include <leveldb/comparator.h>
 #include <leveldb/env.h>
 #include <leveldb/table_builder.h>
 
-#include "lib/exi_bytes.h"
+#include "lib/exi_crc32c.h"
 #include "lib/exi_table_map.hh"
+#include "settle_ldb.hh"
 
 using leveldb::Slice;
 using leveldb::Status;
@@ -36,20 +33,6 @@ namespace
 
 const size_t TABLE_SIZE = 32 << 20;
 const size_t BLOCK_SIZE = 4 << 10;
-const int LAST_LEVEL = 6;
-const size_t TRAILER = 8;
-const uint64_t SEQUENCE = 1;
-const uint64_t TRAILER_VALUE = SEQUENCE << 8 | 1;
-const uint64_t TRAILER_HIGHEST = ~uint64_t(0) >> 8 << 8 | 1;
-
-void
-Put64(std::string *to, uint64_t v)
-{
-    uint8_t b[8];
-
-    exi_put_le64(b, v);
-    to->append(reinterpret_cast<char *>(b), sizeof(b));
-}
 
 void
 PutVarint(std::string *to, uint64_t v)
@@ -66,118 +49,31 @@ PutBytes(std::string *to, const Slice &s)
     to->append(s.data(), s.size());
 }
 
-uint64_t
-TrailerOf(const Slice &key)
-{
-    return exi_le64(reinterpret_cast<const uint8_t *>(key.data()) + key.size()
-                    - TRAILER);
-}
-
-Slice
-UserKey(const Slice &key)
-{
-    return Slice(key.data(), key.size() - TRAILER);
-}
-
-/* Keys ascending, trailers descending. */
-class RowOrder final : public leveldb::Comparator
-{
-  public:
-    int
-    Compare(const Slice &a, const Slice &b) const override
-    {
-        int order = UserKey(a).compare(UserKey(b));
-
-        if (order == 0) {
-            uint64_t x = TrailerOf(a), y = TrailerOf(b);
-
-            order = x > y ? -1 : x < y;
-        }
-        return order;
-    }
-    const char *
-    Name() const override
-    {
-        return "leveldb.InternalKeyComparator";
-    }
-    void
-    FindShortestSeparator(std::string *start, const Slice &limit) const override
-    {
-        std::string s = UserKey(*start).ToString();
-
-        leveldb::BytewiseComparator()->FindShortestSeparator(&s,
-                                                             UserKey(limit));
-        Shortened(start, &s);
-    }
-    void
-    FindShortSuccessor(std::string *key) const override
-    {
-        std::string s = UserKey(*key).ToString();
-
-        leveldb::BytewiseComparator()->FindShortSuccessor(&s);
-        Shortened(key, &s);
-    }
-
-  private:
-    static void
-    Shortened(std::string *key, std::string *s)
-    {
-        Slice old = UserKey(*key);
-
-        if (s->size() < old.size() && old.compare(*s) < 0) {
-            Put64(s, TRAILER_HIGHEST);
-            key->swap(*s);
-        }
-    }
-};
-
-/* Never destroyed: tables may be closed while the process ends. */
-const RowOrder *
-TheOrder()
-{
-    static const RowOrder *order = new RowOrder;
-    return order;
-}
-
-uint32_t
-Crc32c(const std::string &s)
-{
-    uint32_t c = ~uint32_t(0);
-
-    for (unsigned char x : s) {
-        c ^= x;
-        for (int i = 0; i < 8; i++) {
-            c = c & 1 ? c >> 1 ^ 0x82f63b78 : c >> 1;
-        }
-    }
-    return ~c;
-}
-
 /* LevelDB's log format: blocks of 32 KB, records cut into pieces. */
 std::string
 LogOf(const std::string &record)
 {
-    const size_t block = 32768, head = 7;
     std::string out;
     size_t at = 0;
 
     do {
-        size_t left = block - out.size() % block, n;
+        size_t left = LOG_BLOCK - out.size() % LOG_BLOCK, n;
         bool first = at == 0, last;
         std::string piece;
         uint8_t b[4];
         uint32_t c;
 
-        if (left < head) {
+        if (left < LOG_HEAD) {
             out.append(left, '\0');
-            left = block;
+            left = LOG_BLOCK;
         }
-        n = record.size() - at < left - head ? record.size() - at : left - head;
+        left -= LOG_HEAD;
+        n = record.size() - at < left ? record.size() - at : left;
         last = at + n == record.size();
         piece.push_back(first ? (last ? 1 : 2) : (last ? 4 : 3));
         piece.append(record, at, n);
-        c = Crc32c(piece);
-        exi_put_le32(b, (c >> 15 | c << 17) + 0xa282ead8u);
+        c = exi_crc32c(piece.data(), piece.size());
+        exi_put_le32(b, (c >> 15 | c << 17) + LOG_MASK);
         out.append(reinterpret_cast<char *>(b), sizeof(b));
         out.push_back(static_cast<char>(n & 255));
         out.push_back(static_cast<char>(n >> 8));
@@ -185,16 +81,6 @@ LogOf(const std::string &record)
         at += n;
     } while (at < record.size());
     return out;
-}
-
-std::string
-TableName(const std::string &dir, uint64_t number)
-{
-    char name[32];
-
-    snprintf(name, sizeof(name), "/%06llu.ldb",
-             static_cast<unsigned long long>(number));
-    return dir + name;
 }
 
 int
@@ -263,6 +149,7 @@ BeginTable(settle_load *l)
 
     memset(&l->now, 0, sizeof(l->now));
     l->now.number = l->number(l->ctx);
+    l->now.level = SETTLE_LAST_LEVEL;
     s = leveldb::Env::Default()->NewWritableFile(
         TableName(l->dir, l->now.number), &f);
     l->file.reset(f);
@@ -311,9 +198,37 @@ settle_load_new(struct settle_load **out, const char *dir,
     EXI_CC_CATCH(EXI_ENOMEM)
 }
 
+/* Keeps a key of the table in *to. */
+static void
+NoteKey(struct exi_key *to, uint64_t *to_tag, const Slice &key, uint64_t tag)
+{
+    memcpy(to->b, key.data(), key.size());
+    to->len = key.size();
+    *to_tag = tag;
+}
+
+static Status
+AddRow(settle_load *l, const Slice &key, uint64_t tag, const Slice &val)
+{
+    if (l->builder == nullptr) {
+        Status s = BeginTable(l);
+
+        if (!s.ok()) {
+            return s;
+        }
+        NoteKey(&l->now.first, &l->now.first_tag, key, tag);
+    }
+    NoteKey(&l->now.last, &l->now.last_tag, key, tag);
+    l->key.assign(key.data(), key.size());
+    Put64(&l->key, tag);
+    l->builder->Add(l->key, val);
+    return l->builder->FileSize() >= TABLE_SIZE ? EndTable(l)
+                                                : l->builder->status();
+}
+
 int
-settle_load_add(struct settle_load *l, const void *key, size_t keylen,
-                const void *val, size_t vallen)
+settle_load_add_tagged(struct settle_load *l, const void *key, size_t keylen,
+                       uint64_t tag, const void *val, size_t vallen)
 {
     EXI_CC_TRY
     {
@@ -325,36 +240,32 @@ settle_load_add(struct settle_load *l, const void *key, size_t keylen,
             || (last.size() != 0 && k.compare(last) <= 0)) {
             return EXI_EAPI;
         }
-        if (l->builder == nullptr) {
-            l->status = BeginTable(l);
-            if (!l->status.ok()) {
-                return EXI_EIO;
-            }
-            memcpy(l->now.first.b, key, keylen);
-            l->now.first.len = keylen;
-        }
-        memcpy(l->now.last.b, key, keylen);
-        l->now.last.len = keylen;
-        l->key.assign(k.data(), k.size());
-        Put64(&l->key, TRAILER_VALUE);
-        l->builder->Add(l->key, Slice(static_cast<const char *>(val), vallen));
-        if (l->builder->FileSize() >= TABLE_SIZE) {
-            l->status = EndTable(l);
-        } else {
-            l->status = l->builder->status();
-        }
+        l->status =
+            AddRow(l, k, tag, Slice(static_cast<const char *>(val), vallen));
         return l->status.ok() ? EXI_OK : EXI_EIO;
     }
     EXI_CC_CATCH(EXI_ENOMEM)
 }
 
-int settle_load_end(struct settle_load *l, char *err,
-                    size_t errlen){ EXI_CC_TRY{
-    if (l->status.ok() && l->builder != nullptr){ l->status = EndTable(l);
+int
+settle_load_add(struct settle_load *l, const void *key, size_t keylen,
+                const void *val, size_t vallen)
+{
+    return settle_load_add_tagged(l, key, keylen, SETTLE_TAG_FIRST, val,
+                                  vallen);
 }
-return Told(l->status, err, errlen);
-}
-EXI_CC_CATCH(EXI_ENOMEM)
+
+int
+settle_load_end(struct settle_load *l, char *err, size_t errlen)
+{
+    EXI_CC_TRY
+    {
+        if (l->status.ok() && l->builder != nullptr) {
+            l->status = EndTable(l);
+        }
+        return Told(l->status, err, errlen);
+    }
+    EXI_CC_CATCH(EXI_ENOMEM)
 }
 
 size_t
@@ -374,43 +285,46 @@ settle_load_free(struct settle_load *l)
 }
 
 static Slice
-KeyOf(const struct exi_key *k, std::string *room)
+KeyOf(const struct exi_key *k, uint64_t tag, std::string *room)
 {
     room->assign(reinterpret_cast<const char *>(k->b), k->len);
-    Put64(room, TRAILER_VALUE);
+    Put64(room, tag);
     return *room;
 }
 
-/* The tags are those of LevelDB's version edits. */
 static std::string
-EditOf(const struct settle_table *tables, size_t n, uint64_t number)
+EditOf(const struct settle_table *tables, size_t n, uint64_t number,
+       uint64_t sequence)
 {
     std::string e, key;
 
-    PutVarint(&e, 1); /* comparator */
+    PutVarint(&e, EDIT_COMPARATOR);
     PutBytes(&e, leveldb::BytewiseComparator()->Name());
-    PutVarint(&e, 2); /* log */
+    PutVarint(&e, EDIT_LOG);
     PutVarint(&e, 0);
-    PutVarint(&e, 9); /* previous log */
+    PutVarint(&e, EDIT_PREVIOUS_LOG);
     PutVarint(&e, 0);
-    PutVarint(&e, 3); /* next file */
+    PutVarint(&e, EDIT_NEXT_FILE);
     PutVarint(&e, number + 1);
-    PutVarint(&e, 4); /* last sequence */
-    PutVarint(&e, SEQUENCE);
+    PutVarint(&e, EDIT_SEQUENCE);
+    PutVarint(&e, sequence);
     for (size_t i = 0; i < n; i++) {
-        PutVarint(&e, 7); /* new file */
-        PutVarint(&e, LAST_LEVEL);
-        PutVarint(&e, tables[i].number);
-        PutVarint(&e, tables[i].bytes);
-        PutBytes(&e, KeyOf(&tables[i].first, &key));
-        PutBytes(&e, KeyOf(&tables[i].last, &key));
+        const struct settle_table *t = &tables[i];
+
+        PutVarint(&e, EDIT_NEW);
+        PutVarint(&e, t->level);
+        PutVarint(&e, t->number);
+        PutVarint(&e, t->bytes);
+        PutBytes(&e, KeyOf(&t->first, t->first_tag, &key));
+        PutBytes(&e, KeyOf(&t->last, t->last_tag, &key));
     }
     return e;
 }
 
 int
 settle_load_manifest(const char *dir, const struct settle_table *tables,
-                     size_t n, uint64_t number, char *err, size_t errlen)
+                     size_t n, uint64_t number, uint64_t sequence, char *err,
+                     size_t errlen)
 {
     EXI_CC_TRY
     {
@@ -420,7 +334,8 @@ settle_load_manifest(const char *dir, const struct settle_table *tables,
 
         snprintf(name, sizeof(name), "MANIFEST-%06llu",
                  static_cast<unsigned long long>(number));
-        s = WriteFile(d + "/" + name, LogOf(EditOf(tables, n, number)));
+        s = WriteFile(d + "/" + name,
+                      LogOf(EditOf(tables, n, number, sequence)));
         if (s.ok()) {
             s = WriteFile(d + "/CURRENT", std::string(name) + "\n");
         }

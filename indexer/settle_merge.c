@@ -1,16 +1,15 @@
 /*
  * Rows of a bucket -> one row (docs/index-format.md, "Merged rows").
  *
- * Each settle batch writes rows of its own; tidying makes one of all that a
- * bucket has, under the chunk of the first.  The others are deleted in the same
- * write batch, so that every reader sees either all of the old or the new one.
- * Whatever is read is checked as if it came from a stranger: a damaged row ends
- * the merge with EXI_EFORMAT and nothing is written.
+ * Each settle batch writes rows of its own; folding makes one of those that a
+ * bucket has, under the chunk of the first.  Whatever is read is checked as if
+ * it came from a stranger: a damaged row ends the fold with EXI_EFORMAT.
  *
- * A heavy script's list is extended, not made anew: only its last `G` row is
- * read and written again.
+ * `G` rows are of the same scripts in the same order as those in `H` rows, so
+ * they stream by: of a heavy script no more than what one row holds is in
+ * memory, and full rows of the first chunk are passed on as they are.
  */
-#include "settle_int.h"
+#include "settle_fold.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,31 +24,39 @@ struct part {
     bool heavy;
 };
 
+/* A row of the bucket. */
+struct row {
+    uint32_t chunk;
+    size_t at; /* of its value in vals */
+    size_t len;
+};
+
 struct settle_merge {
     struct settle *s;
-    struct settle_db_batch *wb;
-    struct settle_row *rows;
+    struct settle_fold *f;
+    struct row *rows;
     size_t nrows;
     size_t cap_rows;
     struct settle_buf vals; /* of the rows */
     struct settle_buf out;
     struct settle_buf list;
-    uint64_t *nums; /* of one script, ascending */
+    uint64_t *nums; /* of one script, ascending, not written yet */
     size_t nnums;
     size_t cap_nums;
-    struct part *parts; /* one for each row */
-    size_t cap_parts;
+    uint64_t last;      /* the highest number of the script so far */
+    uint64_t parts;     /* its `G` rows written so far */
+    struct part *part;  /* one for each row */
+    size_t cap_part;
     struct settle_rec *rec;
     size_t nrec;
     size_t cap_rec;
-    int64_t row_diff; /* H, G and T rows more than before */
+    uint64_t tag; /* the highest of the rows' */
     uint8_t key[EXI_KEY_BUCKET_PREFIX];
-    uint8_t heavy[EXI_HEAVY_PART * EXI_VARINT_MAX];
 };
 
 int
 settle_merge_new(struct settle_merge **out, struct settle *s,
-                 struct settle_db_batch *wb)
+                 struct settle_fold *f)
 {
     struct settle_merge *m = calloc(1, sizeof(*m));
 
@@ -57,7 +64,7 @@ settle_merge_new(struct settle_merge **out, struct settle *s,
         return EXI_ENOMEM;
     }
     m->s = s;
-    m->wb = wb;
+    m->f = f;
     *out = m;
     return EXI_OK;
 }
@@ -73,15 +80,9 @@ settle_merge_free(struct settle_merge *m)
     free(m->out.p);
     free(m->list.p);
     free(m->nums);
-    free(m->parts);
+    free(m->part);
     free(m->rec);
     free(m);
-}
-
-int64_t
-settle_merge_row_diff(const struct settle_merge *m)
-{
-    return m->row_diff;
 }
 
 static int
@@ -100,16 +101,17 @@ append(struct settle_buf *b, const void *p, size_t n)
  * Lists of numbers.
  */
 
-/* Adds a list to m->nums, which must stay ascending. */
+/* Adds a list to m->nums, which must stay ascending; *n how many there were. */
 static int
-add_list(struct settle_merge *m, struct exi_rd list, uint64_t base)
+add_list(struct settle_merge *m, struct exi_rd list, uint64_t base, uint64_t *n)
 {
     uint64_t txnum = base;
     bool first = true;
     int rc;
 
+    *n = 0;
     while ((rc = exi_txnums_next(&list, &txnum, &first)) == 1) {
-        if (m->nnums > 0 && txnum <= m->nums[m->nnums - 1]) {
+        if ((m->nnums > 0 || m->parts > 0) && txnum <= m->last) {
             return EXI_EFORMAT;
         }
         rc =
@@ -117,59 +119,94 @@ add_list(struct settle_merge *m, struct exi_rd list, uint64_t base)
         if (rc != EXI_OK) {
             return rc;
         }
-        m->nums[m->nnums++] = txnum;
+        m->nums[m->nnums++] = m->last = txnum;
+        ++*n;
     }
     return rc;
 }
 
-/* `G` rows part ... of a script and chunk, `count` entries in all of them;
- * remove: they are deleted. */
+/* Key of the next `G` row of a script. */
 static int
-add_heavy(struct settle_merge *m, const struct exi_skey *s, uint32_t chunk,
-          uint64_t count, uint64_t part, bool remove)
+next_part(struct settle_merge *m, const struct exi_skey *s, struct exi_key *k)
 {
-    uint64_t parts = (count + EXI_HEAVY_PART - 1) / EXI_HEAVY_PART;
-    size_t before = m->nnums, len;
-    struct exi_key k;
-    int rc = parts <= UINT16_MAX + 1u ? EXI_OK : EXI_EFORMAT;
+    if (m->parts > UINT16_MAX) {
+        return EXI_EFORMAT;
+    }
+    exi_key_heavy(k, s, m->rows[0].chunk, (uint16_t) m->parts++);
+    return EXI_OK;
+}
 
-    for (uint64_t i = part; rc == EXI_OK && i < parts; i++) {
-        exi_key_heavy(&k, s, chunk, (uint16_t) i);
-        rc = settle_db_get(m->s->db, k.b, k.len, m->heavy, sizeof(m->heavy),
-                           &len);
-        if (rc == EXI_ENOTFOUND) {
-            return EXI_EFORMAT;
+/* Writes what is in m->nums as `G` rows; all: also the last one, not full. */
+static int
+put_parts(struct settle_merge *m, const struct exi_skey *s, bool all)
+{
+    size_t at = 0;
+    int rc = EXI_OK;
+
+    while (rc == EXI_OK
+           && (m->nnums - at >= EXI_HEAVY_PART || (all && m->nnums > at))) {
+        size_t n = m->nnums - at < EXI_HEAVY_PART ? m->nnums - at
+                                                  : EXI_HEAVY_PART;
+        uint64_t before = 0;
+        struct exi_key k;
+
+        m->list.len = 0;
+        for (size_t i = at; rc == EXI_OK && i < at + n; i++) {
+            rc = settle_buf_varint(&m->list, m->nums[i] - before);
+            before = m->nums[i];
         }
         if (rc == EXI_OK) {
-            rc = add_list(m, exi_rd(m->heavy, len), 0);
+            rc = next_part(m, s, &k);
         }
-        if (rc == EXI_OK && remove) {
-            rc = settle_db_delete(m->wb, k.b, k.len);
-            m->row_diff--;
+        if (rc == EXI_OK) {
+            rc = settle_fold_put(m->f, &k, m->tag, m->list.p, m->list.len);
         }
+        at += n;
     }
-    if (rc == EXI_OK && m->nnums - before != count - part * EXI_HEAVY_PART) {
-        rc = EXI_EFORMAT;
-    }
+    m->nnums -= at;
+    memmove(m->nums, m->nums + at, m->nnums * sizeof(*m->nums));
     return rc;
 }
 
-/* m->nums as `G` rows from number `kept` on, in place of `old` rows; m->list
- * gets the count of all entries. */
+/* One `G` row of a script; keep: it is a full one of the first chunk. */
 static int
-put_heavy(struct settle_merge *m, const struct exi_skey *s, uint32_t chunk,
-          uint64_t kept, uint64_t old)
+add_part(struct settle_merge *m, const struct exi_skey *s, uint32_t chunk,
+         uint64_t part, bool keep, uint64_t *n)
 {
-    uint32_t rows;
-    int rc = settle_rows_heavy(m->wb, &m->list, s, chunk, (uint32_t) kept,
-                               m->nums, m->nnums, &rows);
+    struct settle_raw row;
+    struct exi_key k;
+    int rc;
 
-    m->row_diff += (int64_t) rows - (int64_t) old;
-    m->list.len = 0;
-    if (rc == EXI_OK) {
-        rc = settle_buf_varint(&m->list, kept * EXI_HEAVY_PART + m->nnums);
+    exi_key_heavy(&k, s, chunk, (uint16_t) part);
+    rc = settle_fold_heavy_take(m->f, &k, &row);
+    if (rc == EXI_OK && keep) {
+        /* Not read: what follows it is above the last row's numbers. */
+        m->parts++;
+        *n = EXI_HEAVY_PART;
+        return settle_fold_put(m->f, &k, row.tag, row.val, row.vallen);
     }
-    return rc;
+    return rc == EXI_OK ? add_list(m, exi_rd(row.val, row.vallen), 0, n) : rc;
+}
+
+/* All `G` rows of a script and chunk, `count` entries in them. */
+static int
+add_heavy(struct settle_merge *m, const struct exi_skey *s, uint32_t chunk,
+          uint64_t count)
+{
+    uint64_t parts = (count + EXI_HEAVY_PART - 1) / EXI_HEAVY_PART, sum = 0;
+    bool first = chunk == m->rows[0].chunk;
+    int rc = count > 0 && parts <= UINT16_MAX + 1u ? EXI_OK : EXI_EFORMAT;
+
+    for (uint64_t i = 0; rc == EXI_OK && i < parts; i++) {
+        uint64_t n = 0;
+
+        rc = add_part(m, s, chunk, i, first && i + 1 < parts, &n);
+        if (rc == EXI_OK) {
+            rc = put_parts(m, s, false);
+        }
+        sum += n;
+    }
+    return rc == EXI_OK && sum != count ? EXI_EFORMAT : rc;
 }
 
 static int
@@ -216,7 +253,7 @@ lowest(const struct settle_merge *m, size_t suffixlen)
     const uint8_t *low = NULL;
 
     for (size_t i = 0; i < m->nrows; i++) {
-        const uint8_t *s = m->parts[i].suffix;
+        const uint8_t *s = m->part[i].suffix;
 
         if (s != NULL && (low == NULL || memcmp(s, low, suffixlen) < 0)) {
             low = s;
@@ -225,30 +262,77 @@ lowest(const struct settle_merge *m, size_t suffixlen)
     return low;
 }
 
-/*
- * Gathers what row i says of a script.  *kept: full `G` rows of the first chunk
- * that stay; *old: those that are written again.
- */
+/* Does row i have the script? */
+static bool
+has_script(const struct settle_merge *m, size_t i, const struct exi_skey *s,
+           size_t skip)
+{
+    return m->part[i].suffix != NULL
+           && memcmp(m->part[i].suffix, s->b + skip, EXI_SKEY_LEN - skip) == 0;
+}
+
+/* Gathers what row i says of a script; *count grows by its entries. */
 static int
 gather(struct settle_merge *m, size_t i, const struct exi_skey *s,
-       uint64_t *kept, uint64_t *old)
+       uint64_t *count)
 {
-    struct part *p = &m->parts[i];
-    uint64_t count;
+    struct part *p = &m->part[i];
+    uint64_t n;
+    int rc;
 
-    if (!p->heavy) {
-        return add_list(m, p->list, p->base);
+    if (p->heavy) {
+        n = exi_rd_varint(&p->list);
+        rc = p->list.bad ? EXI_EFORMAT : add_heavy(m, s, p->chunk, n);
+    } else {
+        rc = add_list(m, p->list, p->base, &n);
     }
-    count = exi_rd_varint(&p->list);
-    if (p->list.bad || count == 0) {
-        return EXI_EFORMAT;
+    *count += n;
+    return rc;
+}
+
+/* The only list of a script, relative to another base. */
+static int
+rebase(struct settle_merge *m, struct part *p, uint64_t base)
+{
+    uint64_t first = exi_rd_varint(&p->list);
+    int rc = p->list.bad ? EXI_EFORMAT
+                         : settle_buf_varint(&m->list, p->base - base + first);
+
+    return rc == EXI_OK ? append(&m->list, p->list.p, exi_rd_left(&p->list))
+                        : rc;
+}
+
+/* m->list = the lists of all rows that have the script. */
+static int
+join_lists(struct settle_merge *m, const struct exi_skey *s, size_t skip,
+           uint64_t base, bool *heavy)
+{
+    uint64_t count = 0;
+    struct exi_key k;
+    int rc = EXI_OK;
+
+    if (*heavy) {
+        exi_key_heavy(&k, s, m->rows[0].chunk, 0);
+        rc = settle_fold_heavy_to(m->f, &k);
     }
-    if (i > 0) {
-        return add_heavy(m, s, p->chunk, count, 0, true);
+    for (size_t i = 0; rc == EXI_OK && i < m->nrows; i++) {
+        if (has_script(m, i, s, skip)) {
+            rc = gather(m, i, s, &count);
+        }
     }
-    *kept = (count - 1) / EXI_HEAVY_PART;
-    *old = 1;
-    return add_heavy(m, s, p->chunk, count, *kept, false);
+    if (rc == EXI_OK && !*heavy && m->nnums > EXI_HEAVY_MIN) {
+        *heavy = true;
+        exi_key_heavy(&k, s, m->rows[0].chunk, 0);
+        rc = settle_fold_heavy_to(m->f, &k);
+    }
+    if (rc == EXI_OK && *heavy) {
+        rc = put_parts(m, s, true);
+    }
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    m->list.len = 0;
+    return *heavy ? settle_buf_varint(&m->list, count) : put_light(m, base);
 }
 
 /* One script of all rows that have it. */
@@ -256,39 +340,30 @@ static int
 merge_script(struct settle_merge *m, const struct exi_skey *s, size_t skip,
              uint64_t base)
 {
-    size_t suffixlen = EXI_SKEY_LEN - skip, n = 0, only = 0;
-    uint64_t kept = 0, old = 0;
+    size_t n = 0, only = 0;
     bool heavy = false;
-    int rc = EXI_OK;
+    int rc;
 
     m->nnums = 0;
+    m->parts = 0;
+    m->last = 0;
     m->list.len = 0;
     for (size_t i = 0; i < m->nrows; i++) {
-        if (m->parts[i].suffix != NULL
-            && memcmp(m->parts[i].suffix, s->b + skip, suffixlen) == 0) {
-            heavy |= m->parts[i].heavy;
+        if (has_script(m, i, s, skip)) {
+            heavy |= m->part[i].heavy;
             only = i;
             n++;
         }
     }
-    if (n == 1 && (heavy ? only == 0 : m->parts[only].base == base)) {
-        rc = append(&m->list, m->parts[only].list.p,
-                    exi_rd_left(&m->parts[only].list));
+    if (n == 1 && !heavy) {
+        rc = rebase(m, &m->part[only], base);
+    } else if (n == 1 && only == 0) {
+        rc = append(&m->list, m->part[0].list.p, exi_rd_left(&m->part[0].list));
     } else {
-        for (size_t i = 0; rc == EXI_OK && i < m->nrows; i++) {
-            if (m->parts[i].suffix != NULL
-                && memcmp(m->parts[i].suffix, s->b + skip, suffixlen) == 0) {
-                rc = gather(m, i, s, &kept, &old);
-            }
-        }
-        heavy |= m->nnums > EXI_HEAVY_MIN;
-        if (rc == EXI_OK) {
-            rc = heavy ? put_heavy(m, s, m->rows[0].chunk, kept, old)
-                       : put_light(m, base);
-        }
+        rc = join_lists(m, s, skip, base, &heavy);
     }
     if (rc == EXI_OK) {
-        rc = append(&m->out, s->b + skip, suffixlen);
+        rc = append(&m->out, s->b + skip, EXI_SKEY_LEN - skip);
     }
     if (rc == EXI_OK) {
         rc = settle_buf_varint(&m->out, m->list.len * 2 + heavy);
@@ -300,10 +375,10 @@ merge_script(struct settle_merge *m, const struct exi_skey *s, size_t skip,
 static int
 open_parts(struct settle_merge *m, size_t suffixlen, uint64_t *base)
 {
-    int rc = settle_grow(&m->parts, &m->cap_parts, m->nrows, sizeof(*m->parts));
+    int rc = settle_grow(&m->part, &m->cap_part, m->nrows, sizeof(*m->part));
 
     for (size_t i = 0; rc == EXI_OK && i < m->nrows; i++) {
-        struct part *p = &m->parts[i];
+        struct part *p = &m->part[i];
 
         p->rd = exi_rd(m->vals.p + m->rows[i].at, m->rows[i].len);
         p->base = exi_rd_varint(&p->rd);
@@ -334,11 +409,8 @@ merge_hist(struct settle_merge *m)
         memcpy(s.b + skip, low, suffixlen);
         rc = merge_script(m, &s, skip, base);
         for (size_t i = 0; rc == EXI_OK && i < m->nrows; i++) {
-            struct part *p = &m->parts[i];
-
-            if (p->suffix != NULL
-                && memcmp(p->suffix, s.b + skip, suffixlen) == 0) {
-                rc = next_script(p, suffixlen);
+            if (has_script(m, i, &s, skip)) {
+                rc = next_script(&m->part[i], suffixlen);
             }
         }
     }
@@ -390,8 +462,7 @@ merge_txids(struct settle_merge *m)
 /* Entries of one `S` row as records: hi = transaction in the group, lo = output
  * index, v and w = high and low half of the spender's number. */
 static int
-read_spends(struct settle_merge *m, const struct settle_row *row,
-            uint64_t *lowest_by)
+read_spends(struct settle_merge *m, const struct row *row, uint64_t *lowest_by)
 {
     struct exi_rd rd = exi_rd(m->vals.p + row->at, row->len);
     uint64_t base = exi_rd_varint(&rd);
@@ -450,27 +521,30 @@ merge_spends(struct settle_merge *m)
  * Buckets.
  */
 
-/* The merged row in place of the others. */
 static int
-replace(struct settle_merge *m)
+put_row(struct settle_merge *m, const uint8_t *val, size_t len)
 {
     struct exi_key k;
-    int rc = EXI_OK;
 
     memcpy(k.b, m->key, EXI_KEY_BUCKET_PREFIX);
-    k.len = EXI_KEY_BUCKET_LEN;
-    for (size_t i = m->nrows; rc == EXI_OK && i-- > 1;) {
-        exi_put_be32(k.b + EXI_KEY_BUCKET_PREFIX, m->rows[i].chunk);
-        rc = settle_db_delete(m->wb, k.b, k.len);
-    }
     exi_put_be32(k.b + EXI_KEY_BUCKET_PREFIX, m->rows[0].chunk);
-    if (rc == EXI_OK) {
-        rc = settle_db_put(m->wb, k.b, k.len, m->out.p, m->out.len);
+    k.len = EXI_KEY_BUCKET_LEN;
+    return settle_fold_put(m->f, &k, m->tag, val, len);
+}
+
+static int
+merge_rows(struct settle_merge *m)
+{
+    m->out.len = 0;
+    m->nrec = 0;
+    switch (m->key[0]) {
+    case EXI_KIND_HISTORY:
+        return merge_hist(m);
+    case EXI_KIND_TXID:
+        return merge_txids(m);
+    default:
+        return merge_spends(m);
     }
-    if (m->key[0] != EXI_KIND_SPENDER) {
-        m->row_diff -= (int64_t) m->nrows - 1;
-    }
-    return rc;
 }
 
 int
@@ -478,40 +552,44 @@ settle_merge_end(struct settle_merge *m)
 {
     int rc = EXI_OK;
 
-    if (m->nrows > 1) {
-        m->out.len = 0;
-        m->nrec = 0;
-        rc = m->key[0] == EXI_KIND_HISTORY ? merge_hist(m)
-             : m->key[0] == EXI_KIND_TXID  ? merge_txids(m)
-                                           : merge_spends(m);
+    if (m->nrows == 1) {
+        rc = put_row(m, m->vals.p, m->vals.len);
+    } else if (m->nrows > 1) {
+        rc = merge_rows(m);
         if (rc == EXI_OK) {
-            rc = replace(m);
+            rc = put_row(m, m->out.p, m->out.len);
         }
     }
     m->nrows = 0;
     m->vals.len = 0;
+    m->tag = 0;
     return rc;
 }
 
 int
-settle_merge_add(struct settle_merge *m, const uint8_t *key, const uint8_t *val,
-                 size_t vallen)
+settle_merge_reach(struct settle_merge *m, const uint8_t *key, size_t keylen)
 {
-    int rc = EXI_OK;
+    if (m->nrows == 0
+        || (keylen == EXI_KEY_BUCKET_LEN
+            && memcmp(m->key, key, sizeof(m->key)) == 0)) {
+        return EXI_OK;
+    }
+    return settle_merge_end(m);
+}
 
-    if (m->nrows > 0 && memcmp(m->key, key, sizeof(m->key)) != 0) {
-        rc = settle_merge_end(m);
-    }
-    if (rc == EXI_OK) {
-        rc =
-            settle_grow(&m->rows, &m->cap_rows, m->nrows + 1, sizeof(*m->rows));
-    }
+int
+settle_merge_add(struct settle_merge *m, const struct settle_raw *row)
+{
+    int rc =
+        settle_grow(&m->rows, &m->cap_rows, m->nrows + 1, sizeof(*m->rows));
+
     if (rc != EXI_OK) {
         return rc;
     }
-    memcpy(m->key, key, sizeof(m->key));
-    m->rows[m->nrows].chunk = exi_key_chunk(key);
+    memcpy(m->key, row->key, sizeof(m->key));
+    m->tag = row->tag > m->tag ? row->tag : m->tag;
+    m->rows[m->nrows].chunk = exi_key_chunk(row->key);
     m->rows[m->nrows].at = m->vals.len;
-    m->rows[m->nrows++].len = vallen;
-    return append(&m->vals, val, vallen);
+    m->rows[m->nrows++].len = row->vallen;
+    return append(&m->vals, row->val, row->vallen);
 }

@@ -172,7 +172,7 @@ hist_records(struct rows *r)
 
 int
 settle_rows_heavy(struct settle_db_batch *wb, struct settle_buf *buf,
-                  const struct exi_skey *s, uint32_t chunk, uint32_t part,
+                  const struct exi_skey *s, uint32_t chunk,
                   const uint64_t *txnums, size_t n, uint32_t *rows)
 {
     struct exi_key k;
@@ -183,7 +183,7 @@ settle_rows_heavy(struct settle_db_batch *wb, struct settle_buf *buf,
         size_t end = n - i < EXI_HEAVY_PART ? n : i + EXI_HEAVY_PART;
         uint64_t last = 0;
 
-        if (part > UINT16_MAX) {
+        if (*rows > UINT16_MAX) {
             return EXI_ELIMIT;
         }
         buf->len = 0;
@@ -192,10 +192,9 @@ settle_rows_heavy(struct settle_db_batch *wb, struct settle_buf *buf,
             last = txnums[i];
         }
         if (rc == EXI_OK) {
-            exi_key_heavy(&k, s, chunk, (uint16_t) part);
+            exi_key_heavy(&k, s, chunk, (uint16_t) *rows);
             rc = settle_db_put(wb, k.b, k.len, buf->p, buf->len);
         }
-        part++;
         ++*rows;
     }
     return rc;
@@ -215,7 +214,7 @@ heavy_list(struct rows *r, const struct settle_rec *rec, size_t n)
     for (size_t i = 0; i < n; i++) {
         r->txnums[i] = txnum_of(r, rec[i].v);
     }
-    rc = settle_rows_heavy(r->wb, &r->list, &s, r->chunk, 0, r->txnums, n,
+    rc = settle_rows_heavy(r->wb, &r->list, &s, r->chunk, r->txnums, n,
                            &rows);
     r->m->row_count += rows;
     r->list.len = 0;

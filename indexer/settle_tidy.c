@@ -1,224 +1,117 @@
 /*
- * Tidying: passes over the key space that leave one row for each bucket and all
- * rows in LevelDB's last level, as the initial sync does
- * (docs/architecture.md, "Tidying").
+ * Tidying: keeps the rows of the settled layer in two sorted runs, as quick to
+ * ask as the one that the initial sync leaves (docs/architecture.md,
+ * "Tidying").
  *
- *   none --(enough was settled)--> pass: H ... U, then G --(end)--> none
+ *   level 6      base: one row a bucket
+ *   level 5      recent: one row a bucket, and what says that rows of base do
+ *                not count
+ *   levels 0-4   batches since the last fold, as LevelDB keeps them
  *
- * A step takes the rows of some buckets, replaces those of which there are
- * several in one synced write batch, then compacts the range of keys.  The P
- * row, written with the batch, says where the step began: after a kill it is
- * done again, which finds nothing left to merge.
+ *   fold     levels 0-5 -> level 5, when enough is new
+ *   rewrite  levels 0-6 -> level 6, when recent is a fair part of base
  *
- * `G` goes last, since merging `H` rows adds to it.
+ * Both make a new epoch, with LevelDB closed meanwhile; a kill leaves the old
+ * one or the new one.
  */
-#include "settle_int.h"
+#include "settle_fold.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
 #include "log.h"
 
+#define RECENT_LEVEL 5
+
 /*
- * A pass begins when what was settled since the last one exceeds one part in
- * SHARE of the tables, and AFTER_MIN bytes.  It writes some eight times the
- * tables, whatever was settled; what it saves a look-up depends little on when
- * (docs/performance.md, "After months of settling").
+ * What is new is folded when it is more than one part in FOLD_SHARE of the
+ * recent run, so that this run is written FOLD_SHARE times until it is merged
+ * into base: when it is more than one part in REWRITE_SHARE of that.  The
+ * arithmetic is in docs/architecture.md, measurements in docs/performance.md.
  */
-#define SHARE     8
+#define FOLD_SHARE    8
+#define REWRITE_SHARE 8
+/* Bytes below which nothing is worth it. */
 #define AFTER_MIN (UINT64_C(16) << 10)
 
-/* Free space without which no step is begun: a step's rows are in the log, and
- * twice in tables while LevelDB moves them from one level to the next. */
-#define ROOM (4 * SETTLE_TIDY_STEP + (UINT64_C(256) << 20))
+/* Free space that is left alone. */
+#define ROOM (UINT64_C(256) << 20)
+/* From so many bytes on the operator is told. */
+#define TOLD_FROM (UINT64_C(1) << 30)
 
-/* First key of a pass, and the one at which its second part begins. */
-#define FIRST_KIND EXI_KIND_HISTORY
-#define LAST_KIND  EXI_KIND_HEAVY
+/* Bytes of tables. */
+struct sizes {
+    uint64_t base, recent, fresh;
+};
 
-static bool
-due(const struct settle *s)
+static int
+db_path(char path[FS_PATH_MAX], const struct settle *s, uint64_t epoch)
 {
-    uint64_t fresh = s->tidy.fresh;
+    return settle_epoch_path(path, s, epoch, "/db");
+}
 
-    if (s->tidy.next.len != 0) {
-        return true;
+static int
+read_sizes(struct settle *s, struct sizes *z)
+{
+    struct settle_runs *r = NULL;
+    char path[FS_PATH_MAX];
+    int rc = db_path(path, s, s->epoch);
+
+    if (rc == EXI_OK) {
+        rc = settle_runs_open(&r, path, s->err, sizeof(s->err));
     }
-    if (s->tidy_after != 0) {
-        return fresh >= s->tidy_after;
+    if (rc != EXI_OK) {
+        return rc;
     }
-    return fresh >= AFTER_MIN && fresh >= settle_db_bytes(s->db) / SHARE;
+    z->base = settle_runs_bytes(r, SETTLE_LAST_LEVEL, SETTLE_LAST_LEVEL);
+    z->recent = settle_runs_bytes(r, RECENT_LEVEL, RECENT_LEVEL);
+    z->fresh = settle_runs_bytes(r, 0, RECENT_LEVEL - 1);
+    /* The log is no table yet. */
+    z->fresh = s->tidy.fresh > z->fresh ? s->tidy.fresh : z->fresh;
+    settle_runs_free(r);
+    return EXI_OK;
 }
 
 static bool
-has_room(const struct settle *s)
+fold_due(const struct settle *s, const struct sizes *z)
+{
+    if (s->tidy_after != 0) {
+        return s->tidy.fresh >= s->tidy_after;
+    }
+    return s->tidy.fresh >= AFTER_MIN && z->fresh >= z->recent / FOLD_SHARE;
+}
+
+static bool
+rewrite_due(const struct settle *s, const struct sizes *z)
+{
+    uint64_t n = z->recent + z->fresh;
+
+    return n >= (s->tidy_after != 0 ? s->tidy_after : AFTER_MIN)
+           && n >= z->base / REWRITE_SHARE;
+}
+
+/* Room for tables of so many bytes? */
+static bool
+has_room(const struct settle *s, uint64_t bytes)
 {
     struct statvfs v;
 
     return statvfs(s->dir, &v) != 0
-           || (uint64_t) v.f_bavail * v.f_frsize >= ROOM;
+           || (uint64_t) v.f_bavail * v.f_frsize >= bytes + ROOM;
 }
 
+/* A line for the operator when the outcome changes: what went wrong with a
+ * level is not well again before that level is. */
 static void
-set_key(struct exi_key *k, const uint8_t *b, size_t len)
+say(struct settle *s, int rc, unsigned level)
 {
-    k->len = len < EXI_KEY_MAX ? len : EXI_KEY_MAX;
-    memcpy(k->b, b, k->len);
-}
-
-/* Is it a row that is merged with others of its bucket? */
-static bool
-in_bucket(const uint8_t *key, size_t keylen)
-{
-    return keylen == EXI_KEY_BUCKET_LEN
-           && (key[0] == EXI_KIND_HISTORY || key[0] == EXI_KIND_TXID
-               || key[0] == EXI_KIND_SPENDER);
-}
-
-/* May a step end between two keys that follow each other? */
-static bool
-may_cut(const struct exi_key *last, const uint8_t *key, size_t keylen)
-{
-    return last->len < EXI_KEY_BUCKET_PREFIX || keylen < EXI_KEY_BUCKET_PREFIX
-           || !in_bucket(key, keylen)
-           || memcmp(last->b, key, EXI_KEY_BUCKET_PREFIX) != 0;
-}
-
-/* A step: the rows from `from` on. */
-struct step {
-    struct exi_key from;
-    struct exi_key last; /* the last row looked at; len 0: none */
-    struct exi_key next; /* the first one after it; len 0: end of the part */
-    uint64_t bytes;      /* looked at */
-};
-
-/* Looks at rows until there are `most` bytes of them. */
-static int
-walk(struct settle *s, struct settle_merge *m, struct step *st, uint64_t most)
-{
-    struct settle_db_iter *it = settle_iter(s);
-    const uint8_t *key, *val;
-    size_t keylen, vallen;
-    int rc;
-
-    if (it == NULL) {
-        return EXI_ENOMEM;
-    }
-    settle_db_iter_seek(it, st->from.b, st->from.len);
-    while ((rc = settle_db_iter_row(it, &key, &keylen, &val, &vallen)) == 1
-           && (st->from.b[0] != LAST_KIND || key[0] == LAST_KIND)) {
-        if (st->bytes >= most && may_cut(&st->last, key, keylen)) {
-            set_key(&st->next, key, keylen);
-            break;
-        }
-        if (in_bucket(key, keylen)) {
-            rc = settle_merge_add(m, key, val, vallen);
-            if (rc != EXI_OK) {
-                return rc;
-            }
-        }
-        st->bytes += keylen + vallen;
-        set_key(&st->last, key, keylen);
-        settle_db_iter_next(it);
-    }
-    return rc < 0 ? rc : settle_merge_end(m);
-}
-
-/* Writes what a step merged, and where it began. */
-static int
-write_step(struct settle *s, struct settle_db_batch *wb,
-           const struct settle_merge *m, const struct step *st)
-{
-    struct exi_meta meta = s->meta;
-    struct exi_tidy t = s->tidy;
-    int rc;
-
-    meta.row_count += (uint64_t) settle_merge_row_diff(m);
-    t.next = st->from;
-    rc = settle_put_state(wb, &meta, &t);
-    if (rc != EXI_OK) {
-        return rc;
-    }
-    rc = settle_db_write(s->db, wb, s->err, sizeof(s->err));
-    if (rc != EXI_OK) {
-        settle_broke(s);
-        return rc;
-    }
-    s->meta = meta;
-    s->tidy = t;
-    return EXI_OK;
-}
-
-/* Where a pass goes on after a step.  The end is written with the next batch,
- * or its last step is done again. */
-static void
-advance(struct settle *s, const struct step *st)
-{
-    struct exi_tidy *t = &s->tidy;
-
-    if (st->next.len != 0) {
-        t->next = st->next;
-    } else if (st->from.b[0] != LAST_KIND) {
-        t->next.b[0] = LAST_KIND;
-        t->next.len = 1;
-    } else {
-        /* Each step wrote these two. */
-        settle_db_compact(s->db, EXI_KEY_TIDY, 1, EXI_KEY_TIDY,
-                          EXI_KEY_TIDY_LEN);
-        t->next.len = 0;
-        t->fresh -= t->mark;
-        t->mark = 0;
-        log_debug("settle", "tidy: end of a pass");
-    }
-}
-
-static int
-run_step(struct settle *s, uint64_t most, uint64_t *bytes)
-{
-    struct settle_db_batch *wb = settle_db_batch_new();
-    struct settle_merge *m = NULL;
-    struct step st = { .from = s->tidy.next };
-    int rc = wb == NULL ? EXI_ENOMEM : settle_merge_new(&m, s, wb);
-
-    if (rc == EXI_OK) {
-        rc = walk(s, m, &st, most);
-    }
-    /* It would keep tables that are compacted away. */
-    settle_iter_drop(s);
-    if (rc == EXI_OK) {
-        rc = write_step(s, wb, m, &st);
-    }
-    if (rc == EXI_OK && st.last.len != 0) {
-        settle_db_compact(s->db, st.from.b, st.from.len, st.last.b,
-                          st.last.len);
-    }
-    if (rc == EXI_OK) {
-        advance(s, &st);
-        *bytes += st.bytes;
-    }
-    settle_merge_free(m);
-    settle_db_batch_free(wb);
-    return rc;
-}
-
-static void
-begin_pass(struct settle *s)
-{
-    s->tidy.next.b[0] = FIRST_KIND;
-    s->tidy.next.len = 1;
-    s->tidy.mark = s->tidy.fresh;
-    log_debug("settle", "tidy: begin of a pass, %llu bytes were settled",
-              (unsigned long long) s->tidy.fresh);
-}
-
-/* A line for the operator when the outcome changes. */
-static void
-say(struct settle *s, int rc)
-{
-    if (rc == s->tidy_rc) {
+    if (rc == s->tidy_rc || (rc == EXI_OK && level < s->tidy_level)) {
         return;
     }
     s->tidy_rc = rc;
+    s->tidy_level = level;
     if (rc != EXI_OK) {
         log_error("settle", "tidying the index: %s; it goes on being served",
                   exi_strerror(rc));
@@ -227,31 +120,214 @@ say(struct settle *s, int rc)
     }
 }
 
-int
-settle_tidy(struct settle *s, uint64_t max_bytes, bool *more)
+/*
+ * The new epoch.
+ */
+
+/* What a fold has to do with. */
+struct fold {
+    unsigned level;
+    settle_stop_pt stop;
+    void *stop_ctx;
+};
+
+/* settled/<epoch>/db */
+static int
+make_db(struct settle *s, const struct fold *f, uint64_t epoch)
 {
-    uint64_t bytes = 0;
+    struct settle_fold_opts o = { .level = f->level,
+                                  .stop = f->stop,
+                                  .stop_ctx = f->stop_ctx };
+    char from[FS_PATH_MAX], to[FS_PATH_MAX];
+    struct settle_runs *r = NULL;
+    int rc = db_path(from, s, s->epoch);
+
+    if (rc == EXI_OK) {
+        rc = db_path(to, s, epoch);
+    }
+    if (rc == EXI_OK && (rc = fs_mkdir(to)) == EXI_OK) {
+        rc = settle_runs_open(&r, from, s->err, sizeof(s->err));
+    }
+    if (rc == EXI_OK) {
+        o.runs = r;
+        o.from = from;
+        o.to = to;
+        rc = settle_runs_flushed(r) ? settle_fold_run(s, &o) : EXI_EIO;
+    }
+    settle_runs_free(r);
+    return rc;
+}
+
+static int
+make_epoch(struct settle *s, const struct fold *f, uint64_t epoch)
+{
+    char from[FS_PATH_MAX], to[FS_PATH_MAX], flat[FS_PATH_MAX];
+    struct flat_counts counts;
+    int rc = settle_epoch_path(to, s, epoch, "");
+
+    if (rc == EXI_OK && (rc = fs_remove_tree(to)) == EXI_OK
+        && (rc = fs_mkdir(to)) == EXI_OK) {
+        rc = make_db(s, f, epoch);
+    }
+    settle_counts(&counts, s->any, &s->meta);
+    if (rc == EXI_OK
+        && (rc = settle_epoch_path(from, s, s->epoch, "/flat")) == EXI_OK
+        && (rc = settle_epoch_path(flat, s, epoch, "/flat")) == EXI_OK
+        && (rc = fs_mkdir(flat)) == EXI_OK
+        && (rc = flat_link(from, flat, &counts, false)) == EXI_OK) {
+        rc = fs_sync_dir(flat);
+    }
+    return rc == EXI_OK ? fs_sync_dir(to) : rc;
+}
+
+/* Does the new epoch hold what the old one does? */
+static bool
+is_same(const struct settle *s, const struct settle_epoch *e)
+{
+    struct exi_meta m = e->meta;
+
+    m.row_count = s->meta.row_count;
+    return e->any && memcmp(&m, &s->meta, sizeof(m)) == 0;
+}
+
+/* Makes the epoch and goes over to it; LevelDB is closed. */
+static int
+replace_epoch(struct settle *s, const struct fold *f)
+{
+    uint64_t epoch = s->epoch + 1;
+    struct settle_epoch e;
+    char why[512] = "";
+    int rc = make_epoch(s, f, epoch);
+
+    if (rc == EXI_OK) {
+        rc = settle_epoch_open(&e, s, epoch, why, sizeof(why));
+    }
+    if (rc == EXI_OK && !is_same(s, &e)) {
+        settle_epoch_close(&e);
+        rc = EXI_EFORMAT;
+    }
+    if (rc != EXI_OK) {
+        settle_epoch_remove(s, epoch);
+    } else {
+        rc = settle_epoch_switch(s, epoch, &e, why, sizeof(why));
+    }
+    if (*why != '\0') {
+        log_error("settle", "tidy: %s", why);
+    }
+    return rc;
+}
+
+static int
+fold(struct settle *s, const struct fold *f)
+{
+    int rc = settle_db_flush(s->db, s->err, sizeof(s->err)), again;
+
+    if (rc != EXI_OK) {
+        settle_broke(s);
+        return rc;
+    }
+    settle_iter_drop(s);
+    settle_db_close(s->db);
+    flat_close(s->flat);
+    s->db = NULL;
+    s->flat = NULL;
+    s->tried_ms = 0;
+    rc = replace_epoch(s, f);
+    if (rc == EXI_OK) {
+        s->tidied = true;
+        return EXI_OK;
+    }
+    again = settle_ready(s);
+    return again != EXI_OK ? again : rc;
+}
+
+/*
+ * When.
+ */
+
+/* The level that is to be made now, 0: none; *more: base is to be rewritten,
+ * which was not asked for. */
+static unsigned
+choose(struct settle *s, const struct sizes *z, bool all, bool *more)
+{
+    *more = false;
+    if (rewrite_due(s, z) && s->tidy_highest >= SETTLE_LAST_LEVEL) {
+        if (has_room(s, z->base + z->recent + z->fresh)) {
+            *more = !all;
+            return all ? SETTLE_LAST_LEVEL : 0;
+        }
+        say(s, EXI_ESPACE, SETTLE_LAST_LEVEL);
+    }
+    if (!fold_due(s, z) || s->tidy_highest < RECENT_LEVEL) {
+        return 0;
+    }
+    if (!has_room(s, z->recent + z->fresh)) {
+        say(s, EXI_ESPACE, RECENT_LEVEL);
+        return 0;
+    }
+    return RECENT_LEVEL;
+}
+
+static void
+tell(const char *what, unsigned level, uint64_t bytes)
+{
+    const char *name = level == SETTLE_LAST_LEVEL ? "rewrite" : "fold";
+
+    if (bytes >= TOLD_FROM) {
+        log_info("settle", "tidy: %s of a %s, %" PRIu64 " MB", what, name,
+                 bytes >> 20);
+    } else {
+        log_debug("settle", "tidy: %s of a %s, %" PRIu64 " bytes", what, name,
+                  bytes);
+    }
+}
+
+/* After a fold: is base to be rewritten? */
+static bool
+rewrite_waits(struct settle *s)
+{
+    struct sizes z;
+    bool more;
+
+    return read_sizes(s, &z) == EXI_OK && choose(s, &z, false, &more) == 0
+           && more;
+}
+
+int
+settle_tidy(struct settle *s, bool all, settle_stop_pt stop, void *ctx,
+            bool *more)
+{
+    struct fold f = { 0, stop, ctx };
+    struct sizes z;
+    uint64_t bytes;
     int rc = settle_writable(s);
 
     *more = false;
-    if (rc != EXI_OK || !s->any || !due(s)) {
+    if (rc != EXI_OK || !s->any) {
         return rc;
     }
-    if (!has_room(s)) {
-        say(s, EXI_ESPACE);
-        return EXI_ESPACE;
+    rc = read_sizes(s, &z);
+    if (rc != EXI_OK) {
+        say(s, rc, SETTLE_LAST_LEVEL);
+        return rc;
     }
-    if (s->tidy.next.len == 0) {
-        begin_pass(s);
+    f.level = choose(s, &z, all, more);
+    if (f.level == 0) {
+        return EXI_OK;
     }
-    do {
-        uint64_t most = max_bytes - bytes < SETTLE_TIDY_STEP ? max_bytes - bytes
-                                                             : SETTLE_TIDY_STEP;
-
-        rc = run_step(s, most, &bytes);
-    } while (rc == EXI_OK && s->tidy.next.len != 0 && bytes < max_bytes);
-    *more = rc == EXI_OK && s->tidy.next.len != 0;
-    s->tidied = s->tidied || (rc == EXI_OK && !*more);
-    say(s, rc);
+    bytes = z.recent + z.fresh + (f.level == SETTLE_LAST_LEVEL ? z.base : 0);
+    tell("begin", f.level, bytes);
+    rc = fold(s, &f);
+    if (rc == EXI_ESTALE) {
+        tell("stop", f.level, bytes);
+        return rc;
+    }
+    if (rc == EXI_OK) {
+        tell("end", f.level, bytes);
+        *more = rewrite_waits(s);
+    } else if (rc == EXI_EFORMAT) {
+        s->tidy_highest = f.level - 1;
+    }
+    say(s, rc, f.level);
     return rc;
 }

@@ -123,14 +123,24 @@ publish(struct settler *s, const struct settler_job *job,
     return rc;
 }
 
+static bool
+has_to_stop(void *ctx)
+{
+    struct settler *s = ctx;
+
+    return atomic_load(&s->give_up);
+}
+
 /* Tidying fails as settling does, and the next batch shows that. */
 static void
 tidy(struct settler *s, const struct settler_job *job, struct settler_result *r)
 {
-    if (job->tidy_bytes == 0 || atomic_load(&s->give_up)) {
+    if (job->tidy == SETTLER_TIDY_NOT || atomic_load(&s->give_up)) {
         return;
     }
-    if (settle_tidy(s->settle, job->tidy_bytes, &r->tidy_more) != EXI_OK) {
+    if (settle_tidy(s->settle, job->tidy == SETTLER_TIDY_ALL, has_to_stop, s,
+                    &r->tidy_more)
+        != EXI_OK) {
         log_debug("settle", "tidying has to wait");
     }
 }

@@ -39,9 +39,12 @@ struct settler_job {
     /* Then generations that are not among these are removed (0: none are). */
     struct exi_live_gen keep[EXI_LIVE_GENS_MAX];
     size_t nkeep;
-    /* Before publishing, about that many bytes of rows are tidied (0: none).
-     * What a finished pass has made is published. */
-    uint64_t tidy_bytes;
+    /* Before publishing: not, folding only, or rewriting too (settle_tidy). */
+    enum settler_tidy {
+        SETTLER_TIDY_NOT,
+        SETTLER_TIDY_FOLD,
+        SETTLER_TIDY_ALL
+    } tidy;
 };
 
 struct settler_result {
@@ -50,7 +53,7 @@ struct settler_result {
     struct exi_meta settled; /* what is durable now, also after a failure */
     struct exi_live_gen gen; /* past != NULL: the new generation ... */
     struct exi_past *past;   /* ... opened; the caller's (settler_bury()) */
-    bool tidy_more;          /* tidying has more to do now */
+    bool tidy_more;          /* a rewrite is due */
 };
 
 /* Starts the thread, idle.  EXI_EAPI, EXI_EIO, EXI_ENOMEM: why (of whylen bytes)

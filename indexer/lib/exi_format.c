@@ -132,13 +132,24 @@ exi_meta_decode(struct exi_meta *m, const uint8_t *buf, size_t buflen)
     return EXI_OK;
 }
 
+/* Earlier programs wrote how many of the fresh bytes there were when a pass
+ * began, then a key of a row at which it went on: none of kind 'B'. */
+#define TIDY_BASE     'B'
+#define TIDY_BASE_LEN 31
+
 size_t
 exi_tidy_encode(uint8_t out[EXI_TIDY_MAX], const struct exi_tidy *t)
 {
     exi_put_le64(out, t->fresh);
-    exi_put_le64(out + 8, t->mark);
-    memcpy(out + 16, t->next.b, t->next.len);
-    return 16 + t->next.len;
+    exi_put_le64(out + 8, 0);
+    if (!t->base.known) {
+        return 16;
+    }
+    out[16] = TIDY_BASE;
+    exi_put_be32(out + 17, t->base.height);
+    exi_put_be40(out + 21, t->base.txs);
+    exi_put_be40(out + 26, t->base.number);
+    return TIDY_BASE_LEN;
 }
 
 int
@@ -148,10 +159,14 @@ exi_tidy_decode(struct exi_tidy *t, const uint8_t *buf, size_t buflen)
         || exi_le64(buf + 8) > exi_le64(buf)) {
         return EXI_EFORMAT;
     }
+    memset(t, 0, sizeof(*t));
     t->fresh = exi_le64(buf);
-    t->mark = exi_le64(buf + 8);
-    t->next.len = buflen - 16;
-    memcpy(t->next.b, buf + 16, t->next.len);
+    t->base.known = buflen == TIDY_BASE_LEN && buf[16] == TIDY_BASE;
+    if (t->base.known) {
+        t->base.height = exi_be32(buf + 17);
+        t->base.txs = exi_be40(buf + 21);
+        t->base.number = exi_be40(buf + 26);
+    }
     return EXI_OK;
 }
 

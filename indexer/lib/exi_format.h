@@ -93,15 +93,23 @@ int exi_meta_decode(struct exi_meta *m, const uint8_t *buf,
 /* Key of `P`: beside that of `M`, so that both are in one table. */
 #define EXI_KEY_TIDY     "MP"
 #define EXI_KEY_TIDY_LEN 2
-/* Value of `P`: how far tidying is; nothing a reader needs. */
-struct exi_tidy {
-    uint64_t fresh; /* bytes of write batches that no pass has gone over */
-    uint64_t mark;  /* `fresh` when the pass under way began */
-    struct exi_key next; /* where it goes on; len 0: none is under way */
+/* How far the rows of LevelDB's last level reach. */
+struct exi_tidy_base {
+    bool known;
+    uint32_t height; /* of the last block in it */
+    uint64_t txs;    /* transactions in blocks 0 ... height */
+    uint64_t number; /* highest of its tables' when that was so */
 };
-#define EXI_TIDY_MAX (16 + EXI_KEY_MAX)
+/* Value of `P`: what tidying has to know; nothing a reader needs. */
+struct exi_tidy {
+    uint64_t fresh; /* bytes of write batches since the last fold */
+    struct exi_tidy_base base;
+};
+#define EXI_TIDY_MAX (16 + EXI_KEY_MAX) /* what earlier programs wrote */
 /* Returns the length. */
 size_t exi_tidy_encode(uint8_t out[EXI_TIDY_MAX], const struct exi_tidy *t);
+/* EXI_EFORMAT: too short, too long.  What earlier programs wrote there is
+ * understood as a base that is not known. */
 int exi_tidy_decode(struct exi_tidy *t, const uint8_t *buf,
                     size_t buflen) EXI_MUST_CHECK;
 

@@ -1,16 +1,17 @@
 /*
  * What months of settling do to look-ups and size: a chain's first blocks are
- * loaded in bulk, the others settled in batches with tidying between them, as
- * the indexer does while it follows the tip; then everything is compared with
- * a bulk load of the whole chain.
+ * loaded in bulk, the others settled in batches and tidied as the indexer does
+ * while it follows the tip; then everything is compared with a bulk load of the
+ * whole chain.
  *
- *     bench_settled FILE DATA_DIR BULK_BLOCKS [batch [tidy_mb [every [after]]]]
+ *     bench_settled FILE DATA_DIR BULK_BLOCKS [batch [every [after]]]
  *
- * FILE as for bench_bulk, with FILE.samples.tsv beside it.  tidy_mb: what one
- * step goes over, 0 = no tidying; steps are taken after each batch until none
- * is due, then the index is published again if a pass has ended.  every:
- * look-ups are also measured after so many batches, before tidying, and after
- * each pass.  after: MB settled before a pass begins, 0 = the usual share.
+ * FILE as for bench_bulk, with FILE.samples.tsv beside it.  After each batch
+ * what is due is folded, the index is published, then rewritten if that is due.
+ * every: look-ups are measured after so many batches (0: at the end only), each
+ * time also those of the generation of before, in turns, so that what keeps the
+ * machine busy slows both; their ratio is what counts.  after: KB settled
+ * before a fold, 0 = the usual share, -1 = no tidying.
  * DATA_DIR must be empty.  The answers of both indexes must be equal.
  */
 #include <stdio.h>
@@ -28,7 +29,8 @@
 #include "blockfile.h"
 
 #define SAMPLES 2000
-#define ROUNDS  5
+#define ROUNDS  3
+#define TURNS   3
 
 enum what {
     HISTORY,
@@ -272,7 +274,9 @@ measure(struct settle *s, const char *data, const struct exi_live_gen *gen,
     if (rc != EXI_OK) {
         fail("view", rc);
     }
-    pick_txids(sam, v, gen->height);
+    if (sam->ntxids == 0) {
+        pick_txids(sam, v, gen->height);
+    }
     for (enum what w = HISTORY; w < WHATS; w++) {
         measure_one(v, sam, w, r);
     }
@@ -364,31 +368,35 @@ load(struct blocks *b, const char *data, uint32_t n, uint64_t txs,
 
 struct tidying {
     double cpu_s, longest_s, longest_cpu_s;
-    uint64_t bytes, steps, passes;
+    uint64_t bytes, folds, rewrites;
 };
 
-/* As many steps as are due. */
-static void
-tidy(struct settle *s, uint64_t step, struct tidying *t)
+static bool
+never(void *ctx)
 {
-    bool more = step != 0;
+    (void) ctx;
+    return false;
+}
 
-    while (more) {
-        double wall = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-        uint64_t before = written();
-        int rc = settle_tidy(s, step, &more);
+/* Folds, or with `all` also rewrites, if due. */
+static bool
+tidy(struct settle *s, bool all, struct tidying *t)
+{
+    double wall = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+    uint64_t before = written();
+    bool more;
+    int rc = settle_tidy(s, all, never, NULL, &more);
 
-        if (rc != EXI_OK) {
-            fail("tidy", rc);
-        }
-        wall = now(CLOCK_MONOTONIC) - wall;
-        cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-        t->cpu_s += cpu;
-        t->longest_cpu_s = cpu > t->longest_cpu_s ? cpu : t->longest_cpu_s;
-        t->longest_s = wall > t->longest_s ? wall : t->longest_s;
-        t->bytes += written() - before;
-        t->steps++;
+    if (rc != EXI_OK) {
+        fail("tidy", rc);
     }
+    wall = now(CLOCK_MONOTONIC) - wall;
+    cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    t->cpu_s += cpu;
+    t->longest_cpu_s = cpu > t->longest_cpu_s ? cpu : t->longest_cpu_s;
+    t->longest_s = wall > t->longest_s ? wall : t->longest_s;
+    t->bytes += written() - before;
+    return more;
 }
 
 /* Publishes; true: there is a new generation. */
@@ -401,8 +409,17 @@ publish(struct settle *s, struct exi_live_gen *gen)
     if (rc != EXI_OK) {
         fail("publish", rc);
     }
-    settle_prune(s, gen, 1);
     return gen->number != number;
+}
+
+/* Removes generations but the first and the newest. */
+static void
+prune(struct settle *s, const struct exi_live_gen *first,
+      const struct exi_live_gen *gen)
+{
+    struct exi_live_gen keep[2] = { *first, *gen };
+
+    settle_prune(s, keep, 2);
 }
 
 static void
@@ -440,55 +457,123 @@ show(const char *when, const struct result *r)
     fflush(stdout);
 }
 
-/* The highest of what was measured. */
+/* The lower of what was measured. */
 static void
-note_worst(struct result *worst, const struct result *r)
+note_best(struct result *best, const struct result *r)
 {
     for (int w = 0; w < WHATS; w++) {
-        worst->us[w] = r->us[w] > worst->us[w] ? r->us[w] : worst->us[w];
+        best->us[w] =
+            best->us[w] == 0 || r->us[w] < best->us[w] ? r->us[w] : best->us[w];
+        best->sum[w] = r->sum[w];
     }
 }
 
-/* Settles the blocks from `from` on; *r: look-ups at the end. */
+/* States of the settled layer that look-ups are measured in. */
+enum state {
+    FOLDED,
+    UNFOLDED,
+    REWRITTEN,
+    STATES
+};
+static const char *const state_names[STATES] = { "after a fold",
+                                                 "before a fold",
+                                                 "after a rewrite" };
+
+struct run {
+    struct settle *s;
+    struct blocks *b;
+    const char *data;
+    struct samples *sam;
+    struct exi_live_gen first, gen;
+    struct tidying t;
+    uint32_t every;
+    double sum[STATES][WHATS], worst[STATES][WHATS];
+    unsigned n[STATES];
+};
+
+/* Look-ups of the newest generation as often as those of the first one. */
 static void
-settle_all(struct settle *s, struct blocks *b, const char *data, uint32_t from,
-           uint32_t batch, uint64_t step, uint32_t every, struct samples *sam,
-           struct result *r, struct tidying *t)
+compare(struct run *r, enum state state, unsigned batches)
 {
-    struct exi_live_gen gen = { .number = 0 };
-    struct result worst = { .us = { 0 } };
-    uint64_t before = written();
-    uint32_t n = 0;
+    struct result first = { .us = { 0 } }, now = { .us = { 0 } };
 
-    for (uint32_t h = from; h < b->n; h += batch) {
-        settle_some(s, b, h, h + batch < b->n ? h + batch : b->n);
-        publish(s, &gen);
-        n++;
-        if (every != 0 && n % every == 0) {
-            char when[64];
+    printf("%4u batches, %-16s", batches, state_names[state]);
+    for (int i = 0; i < TURNS; i++) {
+        struct result one;
 
-            measure(s, data, &gen, sam, r);
-            note_worst(&worst, r);
-            snprintf(when, sizeof(when), "after %u batches", n);
-            show(when, r);
-        }
-        tidy(s, step, t);
-        if (publish(s, &gen)) {
-            t->passes++;
-            if (every != 0) {
-                measure(s, data, &gen, sam, r);
-                show("after a pass", r);
-            }
+        measure(r->s, r->data, &r->first, r->sam, &one);
+        note_best(&first, &one);
+        measure(r->s, r->data, &r->gen, r->sam, &one);
+        note_best(&now, &one);
+    }
+    for (int w = 0; w < WHATS; w++) {
+        double ratio = now.us[w] / first.us[w];
+
+        r->sum[state][w] += ratio;
+        r->worst[state][w] =
+            ratio > r->worst[state][w] ? ratio : r->worst[state][w];
+        printf(" %6.2f", ratio);
+    }
+    r->n[state]++;
+    printf("\n");
+    fflush(stdout);
+}
+
+/* A batch as the settle thread does it. */
+static void
+one_batch(struct run *r, uint32_t from, uint32_t to, unsigned n, bool tidying)
+{
+    uint64_t before = r->t.bytes;
+    bool more = false, folded;
+
+    settle_some(r->s, r->b, from, to);
+    if (tidying) {
+        more = tidy(r->s, false, &r->t);
+    }
+    folded = r->t.bytes != before;
+    r->t.folds += folded;
+    publish(r->s, &r->gen);
+    prune(r->s, &r->first, &r->gen);
+    if (r->every != 0 && n % r->every == 0 && !more) {
+        compare(r, folded ? FOLDED : UNFOLDED, n);
+    }
+    if (more) {
+        tidy(r->s, true, &r->t);
+        r->t.rewrites++;
+        publish(r->s, &r->gen);
+        prune(r->s, &r->first, &r->gen);
+        if (r->every != 0) {
+            compare(r, REWRITTEN, n);
         }
     }
-    measure(s, data, &gen, sam, r);
-    show("after all batches", r);
-    show("highest between passes", &worst);
-    printf("%u batches, written: all %.1f MB, tidying %.1f MB in %llu steps "
-           "of %llu passes, %.2f CPU s, the longest %.2f s, %.2f CPU s\n",
-           n, (double) (written() - before) / 1e6, (double) t->bytes / 1e6,
-           (unsigned long long) t->steps, (unsigned long long) t->passes,
-           t->cpu_s, t->longest_s, t->longest_cpu_s);
+}
+
+/* Settles the blocks from `from` on. */
+static void
+settle_all(struct run *r, uint32_t from, uint32_t batch, bool tidying)
+{
+    uint64_t before = written();
+    unsigned n = 0;
+
+    for (uint32_t h = from; h < r->b->n; h += batch) {
+        one_batch(r, h, h + batch < r->b->n ? h + batch : r->b->n, ++n,
+                  tidying);
+    }
+    for (int i = 0; i < STATES; i++) {
+        for (int most = 0; most < 2 && r->n[i] > 0; most++) {
+            printf("%-8s %-16s", most ? "highest" : "average", state_names[i]);
+            for (int w = 0; w < WHATS; w++) {
+                printf(" %6.2f",
+                       most ? r->worst[i][w] : r->sum[i][w] / r->n[i]);
+            }
+            printf("  (%u times)\n", r->n[i]);
+        }
+    }
+    printf("%u batches, written: all %.1f MB, tidying %.1f MB by %llu folds "
+           "and %llu rewrites, %.2f CPU s, the longest %.2f s, %.2f CPU s\n",
+           n, (double) (written() - before) / 1e6, (double) r->t.bytes / 1e6,
+           (unsigned long long) r->t.folds, (unsigned long long) r->t.rewrites,
+           r->t.cpu_s, r->t.longest_s, r->t.longest_cpu_s);
 }
 
 int
@@ -496,18 +581,19 @@ main(int argc, char **argv)
 {
     static struct blocks b = { .fd = -1 };
     static struct samples sam;
+    struct run r = { .b = &b, .sam = &sam };
     struct result before, after, fresh;
-    struct tidying t = { 0 };
-    uint32_t bulk, total, batch, every;
-    uint64_t step, after_bytes, size[2];
     struct exi_live_gen gen;
+    uint32_t bulk, total, batch;
+    uint64_t size[2];
     char dir[2][1100];
     struct settle *s;
     int wrong = 0;
+    long after_kb;
 
     if (argc < 4) {
         fprintf(stderr, "bench_settled FILE DATA_DIR BULK_BLOCKS [batch "
-                        "[tidy_mb [every [after]]]]\n");
+                        "[every [after]]]\n");
         return 2;
     }
     mkdir(argv[2], 0755);
@@ -515,9 +601,8 @@ main(int argc, char **argv)
     snprintf(dir[1], sizeof(dir[1]), "%s/fresh", argv[2]);
     bulk = (uint32_t) atoi(argv[3]);
     batch = argc > 4 ? (uint32_t) atoi(argv[4]) : 10;
-    step = (uint64_t) (argc > 5 ? atoi(argv[5]) : 16) << 20;
-    every = argc > 6 ? (uint32_t) atoi(argv[6]) : 0;
-    after_bytes = (uint64_t) (argc > 7 ? atoi(argv[7]) : 0) << 20;
+    r.every = argc > 5 ? (uint32_t) atoi(argv[5]) : 0;
+    after_kb = argc > 6 ? atol(argv[6]) : 0;
     scan(&b, argv[1]);
     total = b.n;
     read_samples(&sam, argv[1]);
@@ -527,15 +612,21 @@ main(int argc, char **argv)
     for (int w = 0; w < WHATS; w++) {
         printf(" %s%s", names[w], w + 1 < WHATS ? "," : "\n");
     }
-    s = load(&b, dir[0], bulk, b.txs, after_bytes);
-    if (settle_publish(s, &gen) != EXI_OK) {
+    r.s = load(&b, dir[0], bulk, b.txs,
+               after_kb > 0 ? (uint64_t) after_kb << 10 : 0);
+    r.data = dir[0];
+    if (settle_publish(r.s, &r.first) != EXI_OK) {
         return 1;
     }
-    measure(s, dir[0], &gen, &sam, &before);
+    measure(r.s, dir[0], &r.first, &sam, &before);
     show("before", &before);
     b.n = total;
-    settle_all(s, &b, dir[0], bulk, batch, step, every, &sam, &after, &t);
-    settle_close(s);
+    r.gen = r.first;
+    settle_all(&r, bulk, batch, after_kb >= 0);
+    sam.ntxids = 0;
+    measure(r.s, dir[0], &r.gen, &sam, &after);
+    show("after all batches", &after);
+    settle_close(r.s);
     s = load(&b, dir[1], total, b.txs, 0);
     if (settle_publish(s, &gen) != EXI_OK) {
         return 1;
