@@ -40,7 +40,6 @@ endif
 # ---- sources: what the directories hold ----
 
 lib_c := $(sort $(wildcard indexer/lib/*.c))
-lib_cc := $(sort $(wildcard indexer/lib/*.cc))
 ctl_c := $(wildcard indexer/ctl.c)
 indexer_c := $(sort $(filter-out $(ctl_c),$(wildcard indexer/*.c)))
 indexer_cc := $(sort $(wildcard indexer/*.cc))
@@ -58,7 +57,7 @@ fuzz_names := $(fuzz_c:t/fuzz/fuzz_%.c=%)
 fuzz_t := $(fuzz_names:%=$(BUILD)/t/600-fuzz-%.t)
 
 obj = $(patsubst %,$(BUILD)/obj/%.o,$(basename $(1)))
-lib_o := $(call obj,$(lib_c) $(lib_cc))
+lib_o := $(call obj,$(lib_c))
 indexer_o := $(call obj,$(indexer_c) $(indexer_cc))
 ctl_o := $(call obj,$(ctl_c))
 pure_o := $(call obj,$(pure_c))
@@ -131,6 +130,9 @@ help:
 	'bench         programs of t/bench, in build/bench' \
 	'bench-sync    the initial sync of a generated chain from a real node;' \
 	'              BENCH_SYNC="--txs 200000" and more, see t/bench/sync.pl' \
+	'bench-serve, bench-latency   what a request costs, how long until a' \
+	'              wallet is told: t/bench/serve.pl, latency.pl' \
+	'bench-all     all of these and more, one table of targets at the end' \
 	'fuzz          the fuzz targets for libFuzzer, in build/fuzzer/fuzzer' \
 	'asan          all of it and nginx with ASan and UBSan, in build/asan' \
 	'tsan          the indexer with TSan, in build/tsan' \
@@ -374,8 +376,7 @@ uninstall:
 # ---- the rest ----
 
 formatted = $(wildcard indexer/*.[ch] indexer/*.cc indexer/lib/*.[ch] \
-            indexer/lib/*.cc \
-            indexer/lib/*.hh t/unit/*.[ch] t/lib/*.[ch] t/fuzz/*.c)
+            indexer/*.hh t/unit/*.[ch] t/lib/*.[ch] t/fuzz/*.c)
 
 format:
 	$(CLANG_FORMAT) -i $(formatted)

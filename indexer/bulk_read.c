@@ -440,7 +440,8 @@ take_block(struct reader *r, struct bulk_unit *u)
     rc = parse(r, u, &blk);
     if (rc == EXI_EFORMAT && r->src->reject != NULL) {
         log_warn("bulk", "block %u is damaged: trying the node", blk.height);
-        if (r->src->reject(r->src->ctx, &blk) == EXI_OK) {
+        rc = r->src->reject(r->src->ctx, &blk);
+        if (rc == EXI_OK) {
             rc = parse(r, u, &blk);
         }
     }

@@ -39,7 +39,7 @@ replaced(struct check_rows *w, const struct exi_txid *txid, uint64_t txnum,
 
     *yes = false;
     exi_key_bucket(&k, EXI_KIND_TXID, exi_bucket(txid->b, bits), 0);
-    exi_rodb_iter_seek(w->heavy, k.b, k.len);
+    exi_rodb_iter_seek_in(w->heavy, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
     while (
         (rc = exi_rodb_iter_row(w->heavy, &r.key, &r.keylen, &r.val, &r.vallen))
             == 1
@@ -152,7 +152,6 @@ find_wrong_outputs(struct check_rows *w)
                == 1
            && r.key[0] == EXI_KIND_UTXO
            && w->c->r->findings[CHECK_UNSPENT] < CHECK_TOLD) {
-        struct exi_rodb_val *holder;
         const uint8_t *val;
         struct exi_key k;
         uint64_t txnum;
@@ -161,17 +160,14 @@ find_wrong_outputs(struct check_rows *w)
 
         if (exi_key_utxo_parse(r.key, r.keylen, &txnum, &index) == EXI_OK) {
             exi_key_outpoint(&k, txnum, index);
-            rc = exi_rodb_get(w->c->db, NULL, k.b, k.len, &holder, &val, &len);
+            rc = exi_rodb_get(w->c->db, NULL, k.b, k.len, &val, &len);
             if (rc == EXI_ENOTFOUND) {
                 check_bad_row(w, CHECK_UNSPENT, &r, "there is no O row for it");
             } else if (rc != EXI_OK) {
                 return rc;
-            } else {
-                if (!same_script(w, val, len, r.key + 1)) {
-                    check_bad_row(w, CHECK_UNSPENT, &r,
-                                  "its O row has another script");
-                }
-                exi_rodb_val_free(holder);
+            } else if (!same_script(w, val, len, r.key + 1)) {
+                check_bad_row(w, CHECK_UNSPENT, &r,
+                              "its O row has another script");
             }
         }
         exi_rodb_iter_next(w->it);
@@ -235,7 +231,6 @@ sample_txid(struct check_rows *w, uint64_t txnum)
 static int
 sample_utxo(struct check_rows *w)
 {
-    struct exi_rodb_val *holder;
     const uint8_t *val;
     struct exi_skey s;
     struct exi_key k;
@@ -259,16 +254,13 @@ sample_utxo(struct check_rows *w)
         return EXI_OK;
     }
     exi_key_outpoint(&k, txnum, index);
-    rc = exi_rodb_get(w->c->db, NULL, k.b, k.len, &holder, &val, &len);
+    rc = exi_rodb_get(w->c->db, NULL, k.b, k.len, &val, &len);
     if (rc == EXI_ENOTFOUND) {
         check_bad_row(w, CHECK_UNSPENT, &r, "there is no O row for it");
         return EXI_OK;
     }
-    if (rc == EXI_OK) {
-        if (!same_script(w, val, len, r.key + 1)) {
-            check_bad_row(w, CHECK_UNSPENT, &r, "its O row has another script");
-        }
-        exi_rodb_val_free(holder);
+    if (rc == EXI_OK && !same_script(w, val, len, r.key + 1)) {
+        check_bad_row(w, CHECK_UNSPENT, &r, "its O row has another script");
     }
     return rc;
 }
@@ -290,8 +282,9 @@ check_rows_sample(struct check *c)
         }
     }
     if (rc == EXI_EIO) {
-        check_found(c, CHECK_ROWS,
-                    "a table can't be read, or a checksum is wrong");
+        check_found(c, CHECK_ROWS, "a table can't be read%s%s",
+                    *exi_rodb_damage(c->db) ? ": " : "",
+                    exi_rodb_damage(c->db));
         rc = EXI_OK;
     }
     check_rows_close(&w);

@@ -13,7 +13,7 @@
 #include "check.h"
 #include "flat.h"
 #include "fsutil.h"
-#include "lib/exi_readonly_env.h"
+#include "lib/exi_rodb.h"
 
 /* Findings of a part that are told one by one. */
 #define CHECK_TOLD 20

@@ -489,10 +489,10 @@ walk(struct check_rows *w)
         exi_rodb_iter_next(w->it);
     }
     if (rc == EXI_EIO || err == EXI_EIO) {
-        check_found(w->c, CHECK_ROWS,
-                    "a table can't be read behind row kind %c, or a checksum "
-                    "is wrong",
-                    h.some ? h.row.key[0] : '-');
+        check_found(
+            w->c, CHECK_ROWS, "a table can't be read behind row kind %c%s%s",
+            h.some ? h.row.key[0] : '-', *exi_rodb_damage(w->c->db) ? ": " : "",
+            exi_rodb_damage(w->c->db));
         err = EXI_OK;
     } else if (err == EXI_OK) {
         err = release(w, &h, NULL);

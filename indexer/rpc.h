@@ -103,9 +103,9 @@ int rpc_rest(struct rpc *r, const char *path,
 
 /*
  * Serialized block into buf: REST `.bin` where the node offers it, else
- * getblock 0; which one works is remembered.  Its header is that block's.  With
- * several daemons the others are asked too.  EXI_ENOTFOUND: no daemon has it
- * (pruned, or unknown); EXI_EANSWER: they send something else.
+ * getblock 0; which one works is remembered.  It is that block (blockcheck.h).
+ * With several daemons the others are asked too.  EXI_ENOTFOUND: no daemon has
+ * it (pruned, or unknown); EXI_EANSWER: they send something else.
  */
 int rpc_block(struct rpc *r, const struct exi_blkid *hash,
               struct rpc_buf *buf) EXI_MUST_CHECK;

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
+#include "blockcheck.h"
 #include "lib/exi_hex.h"
-#include "lib/exi_sha256.h"
 
 /* Bitcoin Core's codes: RPC_INVALID_ADDRESS_OR_KEY, RPC_INVALID_PARAMETER,
  * RPC_MISC_ERROR. */
@@ -191,12 +191,11 @@ rpc_block_ask(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
     return rpc_block_hex(r, hash, buf);
 }
 
-/* Whatever one daemon sends: is it that block's header? */
+/* Whatever one daemon sends: is it that block? */
 static int
 rpc_block_one(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
 {
     int rc = rpc_block_ask(r, hash, buf);
-    uint8_t id[EXI_HASH_LEN];
     char hex[2 * EXI_HASH_LEN + 1] = "";
 
     exi_hex_display(hex, hash->b);
@@ -204,16 +203,15 @@ rpc_block_one(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
         rpc_fail(r, rc, 0, "%s does not have block %s (pruned?)", rpc_daemon(r),
                  hex);
     }
-    if (rc == EXI_OK && buf->len >= EXI_HEADER_LEN) {
-        exi_sha256d(id, buf->data, EXI_HEADER_LEN);
-        if (memcmp(id, hash->b, EXI_HASH_LEN) == 0) {
-            return EXI_OK;
+    if (rc == EXI_OK) {
+        rc = blockcheck(hash, buf->data, buf->len);
+        if (rc == EXI_EFORMAT) {
+            rc = rpc_fail(r, EXI_EANSWER, 0,
+                          "%s sends something else than block %s",
+                          rpc_daemon(r), hex);
         }
     }
-    return rc != EXI_OK ? rc
-                        : rpc_fail(r, EXI_EANSWER, 0,
-                                   "%s sends something else than block %s",
-                                   rpc_daemon(r), hex);
+    return rc;
 }
 
 int

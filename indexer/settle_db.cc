@@ -3,7 +3,7 @@
  *
  * Options: no compression (keys are hashes); 4 KB blocks, one look-up = one
  * page; 32 MB tables, so that a generation of 100 GB is some 3,000 links; a
- * write buffer that takes one settle batch.  Tables are mapped like a reader's:
+ * write buffer that takes one settle batch.  Tables are mapped (settle_map.hh):
  * no descriptors, no copies, so the block cache only holds the odd block.  No
  * bloom filter: histories and txids are found by iterating over a prefix,
  * which asks no filter, and the point gets (`O`, `U`) are nearly all hits.
@@ -19,7 +19,7 @@
 #include <leveldb/db.h>
 #include <leveldb/write_batch.h>
 
-#include "lib/exi_table_map.hh"
+#include "settle_map.hh"
 
 using leveldb::Slice;
 using leveldb::Status;
@@ -44,7 +44,7 @@ class WriterEnv final : public leveldb::EnvWrapper
                         leveldb::RandomAccessFile **out) override
     {
         MappingP m;
-        Status s = MapFile(file, false, &m);
+        Status s = MapFile(file, &m);
 
         *out = s.ok() ? new MappedFile(std::move(m)) : nullptr;
         return s;
@@ -309,15 +309,11 @@ settle_db_put(struct settle_db_batch *b, const void *key, size_t keylen,
     EXI_CC_CATCH(EXI_ENOMEM)
 }
 
-int
-settle_db_delete(struct settle_db_batch *b, const void *key, size_t keylen)
-{
-    EXI_CC_TRY
-    {
-        b->b.Delete(Slice(static_cast<const char *>(key), keylen));
-        return EXI_OK;
-    }
-    EXI_CC_CATCH(EXI_ENOMEM)
+int settle_db_delete(struct settle_db_batch *b, const void *key, size_t keylen){
+    EXI_CC_TRY{ b->b.Delete(Slice(static_cast<const char *>(key), keylen));
+return EXI_OK;
+}
+EXI_CC_CATCH(EXI_ENOMEM)
 }
 
 size_t
@@ -347,19 +343,15 @@ settle_db_write(struct settle_db *db, struct settle_db_batch *b, char *err,
  * seconds.)  Should a version of LevelDB not do that, readers replay the log:
  * slower, not wrong.
  */
-int
-settle_db_flush(struct settle_db *db, char *err, size_t errlen)
-{
-    EXI_CC_TRY
-    {
-        Status s = db->db->Write(leveldb::WriteOptions(), nullptr);
+int settle_db_flush(struct settle_db *db, char *err, size_t errlen){
+    EXI_CC_TRY{ Status s = db->db->Write(leveldb::WriteOptions(), nullptr);
 
-        if (s.ok()) {
-            s = db->db->Write(leveldb::WriteOptions(), nullptr);
-        }
-        return Told(s, err, errlen);
-    }
-    EXI_CC_CATCH(EXI_ENOMEM)
+if (s.ok()) {
+    s = db->db->Write(leveldb::WriteOptions(), nullptr);
+}
+return Told(s, err, errlen);
+}
+EXI_CC_CATCH(EXI_ENOMEM)
 }
 
 void

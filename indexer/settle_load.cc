@@ -22,8 +22,8 @@
 #include <leveldb/table_builder.h>
 
 #include "lib/exi_crc32c.h"
-#include "lib/exi_table_map.hh"
 #include "settle_ldb.hh"
+#include "settle_map.hh"
 
 using leveldb::Slice;
 using leveldb::Status;

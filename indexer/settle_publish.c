@@ -21,8 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/exi_dblog.h"
 #include "log.h"
 
 /*
@@ -267,6 +269,64 @@ copy_name(void *ctx, const char *name)
     return rc;
 }
 
+/* Length of the whole records of a MANIFEST; of all of it, if it is damaged:
+ * readers say so. */
+static int
+whole_records(const char *path, uint64_t *whole)
+{
+    size_t room, len = 0;
+    struct exi_dblog log;
+    const uint8_t *rec;
+    struct stat st;
+    char *p;
+    int rc;
+
+    do { /* it may grow in between */
+        if (stat(path, &st) != 0) {
+            return EXI_EIO;
+        }
+        room = (size_t) st.st_size + 65536;
+        p = malloc(room);
+        if (p == NULL) {
+            return EXI_ENOMEM;
+        }
+        rc = fs_read(path, p, room, &len);
+        if (rc != EXI_OK) {
+            free(p);
+        }
+    } while (rc == EXI_ELIMIT);
+    if (rc != EXI_OK) {
+        return rc;
+    }
+    *whole = len;
+    exi_dblog_begin(&log, (uint8_t *) p, len);
+    while ((rc = exi_dblog_next(&log, &rec, &len)) == 1) {
+    }
+    if (rc != 0 && log.torn && log.whole > 0) {
+        *whole = log.whole;
+    }
+    free(p);
+    return EXI_OK;
+}
+
+/* LevelDB may be writing to it, so the copy ends behind its last whole record:
+ * readers take a torn one for damage. */
+static int
+copy_manifest(const struct copying *c, const char *name)
+{
+    char a[FS_PATH_MAX], b[FS_PATH_MAX];
+    uint64_t len = 0;
+    int rc = fs_path(a, "%s/%s", c->from, name);
+
+    if (rc == EXI_OK) {
+        rc = fs_path(b, "%s/%s", c->to, name);
+    }
+    if (rc == EXI_OK) {
+        rc = whole_records(a, &len);
+    }
+    return rc == EXI_OK ? fs_copy(a, b, len, 0) : rc;
+}
+
 /*
  * Manifest first: a copy of its first part is a valid older state; logs and
  * tables that it names are still there, as deletions are held back.
@@ -293,7 +353,7 @@ copy_db(const char *from, const char *to)
     }
     if (rc == EXI_OK) {
         manifest[len - 1] = '\0';
-        rc = copy_one(&c, manifest, false);
+        rc = copy_manifest(&c, manifest);
     }
     if (rc == EXI_OK) {
         rc = fs_each(from, copy_name, &c);
@@ -484,8 +544,7 @@ is_published(const struct settle *s)
 {
     const struct settle_gen *g = s->ngens ? &s->gens[s->ngens - 1] : NULL;
 
-    return g != NULL && g->good && !s->tidied
-           && g->g.height == s->meta.height
+    return g != NULL && g->good && !s->tidied && g->g.height == s->meta.height
            && memcmp(&g->g.block, &s->meta.block, sizeof(g->g.block)) == 0;
 }
 

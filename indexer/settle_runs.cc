@@ -30,7 +30,7 @@
 #include <leveldb/table.h>
 
 #include "lib/exi_crc32c.h"
-#include "lib/exi_table_map.hh"
+#include "settle_map.hh"
 #include "settle_ldb.hh"
 
 using leveldb::Slice;

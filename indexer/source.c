@@ -154,7 +154,6 @@ reject_done(struct source *s, struct source_chunk *c, const char *words)
 {
     pthread_mutex_lock(&s->mutex);
     if (c != NULL) {
-        c->node = true;
         c->refs = 1;
         s->used += c->bytes;
         source_chunk_link(s, c);
@@ -167,19 +166,17 @@ reject_done(struct source *s, struct source_chunk *c, const char *words)
 int
 source_reject(struct source *s, struct source_block *b)
 {
-    const struct source_chunk *old = b->priv;
     struct source_chunk *c = NULL;
-    const char *words = "the node's block is damaged";
+    const char *words;
     enum source_kind kind;
-    int rc = EXI_ENODE;
+    int rc;
 
     pthread_mutex_lock(&s->mutex);
     s->inside++;
     pthread_mutex_unlock(&s->mutex);
     pthread_mutex_lock(&s->rpc_mutex);
-    if (!old->node) {
-        rc = source_ask_node(s, s->rpc, &b->hash, &c, &kind, &words);
-    }
+    atomic_store(&s->doubt, true);
+    rc = source_ask_node(s, s->rpc, &b->hash, &c, &kind, &words);
     reject_done(s, c, words);
     pthread_mutex_unlock(&s->rpc_mutex);
     if (rc == EXI_OK) {

@@ -68,9 +68,10 @@ void source_give_back(struct source *s, struct source_block *b);
 
 /*
  * The bytes of b are not those of the block after all: has the node (never the
- * files) send it, in the calling thread, and replaces b->raw and b->rawlen.
- * An error leaves b as it was: EXI_ENODE, if b came from the node already, or
- * as source_next().  Any thread.
+ * files), or another daemon, send it, in the calling thread, and replaces b->raw
+ * and b->rawlen by what was checked; from now on all that comes from a node is.
+ * An error leaves b as it was: EXI_ENODE, nobody sends the right one, or as
+ * source_next().  Any thread.
  */
 int source_reject(struct source *s, struct source_block *b) EXI_MUST_CHECK;
 

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "blockcheck.h"
 #include "lib/exi_hex.h"
 
 #define HTTP_PAUSE_MS    50
@@ -49,11 +50,15 @@ http_getblock(struct rpc *r, const struct exi_blkid *hash, struct rpc_buf *buf)
     return rc;
 }
 
+/* The caller checks Merkle roots anyway; only when one of them was wrong it is
+ * done here, too, where somebody else can be asked. */
 static bool
 http_good(const struct source *s, const struct exi_blkid *hash,
           const struct rpc_buf *buf)
 {
-    return source_fits(hash, buf->data, buf->len, s->block_max);
+    return source_fits(hash, buf->data, buf->len, s->block_max)
+           && (!atomic_load(&s->doubt)
+               || blockcheck(hash, buf->data, buf->len) == EXI_OK);
 }
 
 /* Once, in the order REST, JSON-RPC, other daemons. */

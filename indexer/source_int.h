@@ -108,7 +108,6 @@ struct source_chunk {
     uint8_t *data;
     size_t bytes;
     unsigned refs; /* blocks not given back */
-    bool node;     /* came from the node */
 };
 
 /*
@@ -161,6 +160,7 @@ struct source {
 
     atomic_bool cancelled;
     atomic_bool no_rest;
+    atomic_bool doubt;     /* a block was rejected: each is checked wholly */
     atomic_int kind;       /* of the last block that was read */
     atomic_size_t typical; /* length of a recent block from the node */
     atomic_uint limit;     /* requests in flight that the node bears */

@@ -332,7 +332,6 @@ node_done(struct source *s, const struct source_job *job,
         return;
     }
     s->used += c->bytes;
-    c->node = true;
     source_chunk_link(s, c);
     slot_ready(s, job->pos, c, c->data, (uint32_t) c->bytes);
     atomic_store(&s->kind, (int) kind);

@@ -23,6 +23,7 @@
 #include "window.h"
 
 #define RETRY_MS      1000
+#define OVER_MOST_MS  60000
 #define DISK_RETRY_MS 10000
 /* While the node's messages tell what is new: between two looks at it all the
  * same; between two turns with nothing to do, and with something put off. */
@@ -356,7 +357,27 @@ open_past(struct sync *s, const struct exi_live_gen *gen)
     return exi_past_open(&s->past, s->conf->data_dir, gen, say_past, NULL);
 }
 
-/* New live environment up to the node's tip and mempool, then served. */
+/* The node's chain and mempool as they are at one moment: what comes while they
+ * are read is read, too. */
+static int
+fill_live(struct sync *s)
+{
+    int rc;
+
+    s->mempool_dirty = true;
+    do {
+        rc = follow_tip(s, false);
+        if (rc == EXI_OK && !*s->stop) {
+            s->status.height = live_state(s->live)->tip_height;
+            status_set(&s->status, STATE_LOADING, "reading the mempool");
+            rc = mempool_sync(s, false, false);
+        }
+    } while (rc == EXI_OK && s->mempool_dirty && !*s->stop);
+    return rc;
+}
+
+/* New live environment up to the node's tip and mempool, then served; if it was
+ * time to stop meanwhile it is not: it lacks something. */
 static int
 build_live(struct sync *s)
 {
@@ -391,22 +412,16 @@ build_live(struct sync *s)
         rc = window_load(s);
     }
     if (rc == EXI_OK) {
-        rc = follow_tip(s, false);
+        rc = fill_live(s);
     }
-    if (rc == EXI_OK) {
-        s->status.height = live_state(s->live)->tip_height;
-        status_set(&s->status, STATE_LOADING, "reading the mempool");
-        s->mempool_dirty = true;
-        rc = mempool_sync(s, false, false);
-    }
-    if (rc == EXI_OK) {
+    if (rc == EXI_OK && !*s->stop) {
         s->facts_ms = s->hist_ms = s->stored_ms = 0;
         rc = mempool_facts(s);
     }
-    if (rc == EXI_OK) {
+    if (rc == EXI_OK && !*s->stop) {
         rc = live_serve(s->live);
     }
-    if (rc != EXI_OK && s->live != NULL) {
+    if ((rc != EXI_OK || *s->stop) && s->live != NULL) {
         live_close(s->live);
         s->live = NULL;
     }
@@ -531,6 +546,23 @@ one_round(struct sync *s)
     return rc;
 }
 
+/* A round came to nothing for a reason that should pass: longer and longer
+ * pauses, while it does not. */
+static void
+start_over(struct sync *s, int rc)
+{
+    uint64_t pause = RETRY_MS;
+
+    if (s->over_ms != 0 && sync_now_ms() - s->over_ms < 2 * OVER_MOST_MS) {
+        pause = 2 * s->over_pause_ms;
+    }
+    s->over_pause_ms = pause < OVER_MOST_MS ? pause : OVER_MOST_MS;
+    s->over_ms = sync_now_ms();
+    log_warn("sync", "starting over in %u s: %s",
+             (unsigned) (s->over_pause_ms / 1000), exi_strerror(rc));
+    sync_wait(s, s->over_pause_ms, false);
+}
+
 /* After a round: is it worth another one?  Waits where that helps. */
 static bool
 recoverable(struct sync *s, int rc)
@@ -547,8 +579,7 @@ recoverable(struct sync *s, int rc)
         return true;
     case EXI_EAPI: /* a block that does not link: the chain moved */
     case EXI_EFORMAT:
-        log_warn("sync", "starting over: %s", exi_strerror(rc));
-        sync_wait(s, RETRY_MS, false);
+        start_over(s, rc);
         return true;
     case EXI_ESPACE:
     case EXI_EIO:

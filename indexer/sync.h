@@ -43,7 +43,9 @@ struct sync {
     struct live *live;
     struct exi_past *past; /* the newest listed generation */
     struct status status;
-    struct rpc_buf block; /* the block being read */
+    struct rpc_buf block;   /* the block being read */
+    uint64_t over_ms;       /* monotonic, when it last started over; 0: never */
+    uint64_t over_pause_ms; /* ... and waited for so long */
 
     /* mempool.c: what the node said last, to see at low cost if it changed */
     struct rpc_buf mempool_info;

@@ -98,13 +98,20 @@ void
 ngx_electrumx_cold_text(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v,
     ngx_str_t *text)
 {
-    u_char  *p;
-
     ngx_electrumx_json_raw(v, text);
 
-    if (r->index->threads == NULL || r->cold || text->len == 0
-        || memchr(text->data, '\\', text->len) == NULL)
-    {
+    if (text->len && memchr(text->data, '\\', text->len)) {
+        ngx_electrumx_cold_copy(r, text);
+    }
+}
+
+
+void
+ngx_electrumx_cold_copy(ngx_electrumx_req_t *r, ngx_str_t *text)
+{
+    u_char  *p;
+
+    if (r->index->threads == NULL || r->cold || text->data == NULL) {
         return;
     }
 

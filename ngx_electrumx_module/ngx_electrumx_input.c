@@ -24,6 +24,7 @@
 
 typedef struct {
     ngx_uint_t         msgs;
+    ngx_uint_t         over;       /* a bound was reached */
     struct timespec    start;
 } ngx_electrumx_turn_t;
 
@@ -108,6 +109,7 @@ ngx_electrumx_input_read(ngx_electrumx_session_t *s)
     rev = s->connection->read;
 
     turn.msgs = 0;
+    turn.over = 0;
     (void) clock_gettime(CLOCK_MONOTONIC, &turn.start);
 
     rc = NGX_AGAIN;
@@ -145,9 +147,13 @@ ngx_electrumx_input_read(ngx_electrumx_session_t *s)
         return;
     }
 
-    /* there is more, but others come first */
+    /* there may be more, but others come first; a turn that is over may have
+       left input, or its end, in the socket, and nothing in pend: no event
+       comes for that again */
 
-    if (!io->stopped && (io->pend || i == NGX_ELECTRUMX_TURN_READS)) {
+    if (!io->stopped
+        && (io->pend || turn.over || i == NGX_ELECTRUMX_TURN_READS))
+    {
         ngx_post_event(&io->work, &ngx_posted_next_events);
     }
 
@@ -305,6 +311,7 @@ ngx_electrumx_input_may_go_on(ngx_electrumx_session_t *s,
     }
 
     if (++turn->msgs >= NGX_ELECTRUMX_TURN_MSGS) {
+        turn->over = 1;
         return NGX_AGAIN;
     }
 
@@ -313,6 +320,7 @@ ngx_electrumx_input_may_go_on(ngx_electrumx_session_t *s,
     if ((now.tv_sec - turn->start.tv_sec) * 1000000000
         + (now.tv_nsec - turn->start.tv_nsec) > NGX_ELECTRUMX_TURN_NSEC)
     {
+        turn->over = 1;
         return NGX_AGAIN;
     }
 

@@ -13,33 +13,17 @@
 #include "ngx_electrumx_heavy.h"
 
 
-struct ngx_electrumx_job_s {
-    ngx_queue_t                  queue;       /* in state->jobs */
-    ngx_electrumx_state_t       *state;
-    ngx_electrumx_index_t       *index;
-    ngx_electrumx_job_e          kind;
-    ngx_uint_t                   refs;
-    ngx_uint_t                   done;
-    ngx_uint_t                   counted;
-    int                          error;
-    struct exi_skey              key;
-    struct exi_cursor           *cursor;      /* STATUS */
-    struct exi_utxos            *utxos;       /* SUM */
-    struct exi_mid               mid;
-    struct exi_sum               sum;
-    ngx_electrumx_read_t        *read;        /* what it lacks, or NULL */
-    ngx_uint_t                   rounds;      /* without progress */
-    ngx_queue_t                  waiters;
-};
-
-
+static ngx_electrumx_job_t *ngx_electrumx_job_find(
+    ngx_electrumx_state_t *state, struct exi_view *view,
+    ngx_electrumx_job_e kind, const u_char *key);
 static int ngx_electrumx_job_open(ngx_electrumx_job_t *job,
     struct exi_view *view);
+static int ngx_electrumx_job_open_status(ngx_electrumx_job_t *job,
+    struct exi_view *view);
+static ngx_int_t ngx_electrumx_job_settled(ngx_electrumx_job_t *job,
+    ngx_electrumx_waiter_t *waiter);
 static ngx_int_t ngx_electrumx_job_aside(ngx_electrumx_job_t *job);
 static void ngx_electrumx_job_ready(void *data, ngx_uint_t failed);
-static void ngx_electrumx_job_wait(ngx_electrumx_job_t *job,
-    ngx_electrumx_waiter_t *waiter);
-static void ngx_electrumx_waiter_remove(ngx_electrumx_waiter_t *waiter);
 static int ngx_electrumx_job_status(ngx_electrumx_job_t *job);
 static int ngx_electrumx_job_entry(void *ctx, const struct exi_hist *h);
 static int ngx_electrumx_job_sum(ngx_electrumx_job_t *job);
@@ -50,25 +34,16 @@ ngx_electrumx_job_get(ngx_electrumx_index_t *index, struct exi_view *view,
     ngx_electrumx_job_e kind, const u_char *key, ngx_electrumx_job_t **result)
 {
     int                     rc;
-    ngx_queue_t            *q;
     ngx_electrumx_job_t    *job;
     ngx_electrumx_state_t  *state;
 
     state = ngx_electrumx_state(index);
+    job = ngx_electrumx_job_find(state, view, kind, key);
 
-    for (q = ngx_queue_head(&state->jobs);
-         q != ngx_queue_sentinel(&state->jobs);
-         q = ngx_queue_next(q))
-    {
-        job = ngx_queue_data(q, ngx_electrumx_job_t, queue);
-
-        if (job->kind == kind
-            && ngx_memcmp(job->key.b, key, EXI_SKEY_LEN) == 0)
-        {
-            job->refs++;
-            *result = job;
-            return EXI_OK;
-        }
+    if (job) {
+        job->refs++;
+        *result = job;
+        return EXI_OK;
     }
 
     job = ngx_calloc(sizeof(ngx_electrumx_job_t), ngx_cycle->log);
@@ -92,24 +67,62 @@ ngx_electrumx_job_get(ngx_electrumx_index_t *index, struct exi_view *view,
     }
 
     ngx_queue_insert_tail(&state->jobs, &job->queue);
+    job->listed = 1;
     *result = job;
 
     return EXI_OK;
 }
 
 
+static ngx_electrumx_job_t *
+ngx_electrumx_job_find(ngx_electrumx_state_t *state, struct exi_view *view,
+    ngx_electrumx_job_e kind, const u_char *key)
+{
+    ngx_queue_t          *q;
+    ngx_electrumx_job_t  *job;
+
+    for (q = ngx_queue_head(&state->jobs);
+         q != ngx_queue_sentinel(&state->jobs);
+         q = ngx_queue_next(q))
+    {
+        job = ngx_queue_data(q, ngx_electrumx_job_t, queue);
+
+        if (job->kind == kind
+            && ngx_memcmp(job->key.b, key, EXI_SKEY_LEN) == 0
+            && (kind < NGX_ELECTRUMX_JOB_ROWS
+                || ngx_electrumx_gather_same(job, view)))
+        {
+            return job;
+        }
+    }
+
+    return NULL;
+}
+
+
 static int
 ngx_electrumx_job_open(ngx_electrumx_job_t *job, struct exi_view *view)
 {
+    switch (job->kind) {
+
+    case NGX_ELECTRUMX_JOB_STATUS:
+        return ngx_electrumx_job_open_status(job, view);
+
+    case NGX_ELECTRUMX_JOB_SUM:
+        return exi_utxos_new(view, &job->key, &job->utxos);
+
+    default:
+        return ngx_electrumx_gather_open(job, view);
+    }
+}
+
+
+static int
+ngx_electrumx_job_open_status(ngx_electrumx_job_t *job, struct exi_view *view)
+{
     int  rc;
 
-    if (job->kind == NGX_ELECTRUMX_JOB_SUM) {
-        return exi_utxos_new(view, &ngx_electrumx_arena, &job->key, 0,
-                             &job->utxos);
-    }
-
-    rc = exi_cursor_new(view, &ngx_electrumx_arena, &job->key,
-                        EXI_HIST_SETTLED, &job->cursor);
+    rc = exi_cursor_new(view, &job->key, &job->cursor);
 
     if (rc != EXI_OK) {
         return rc;
@@ -140,27 +153,59 @@ void
 ngx_electrumx_job_unref(ngx_electrumx_job_t *job,
     ngx_electrumx_waiter_t *waiter)
 {
-    ngx_electrumx_waiter_remove(waiter);
+    if (waiter) {
+        ngx_electrumx_waiter_remove(waiter);
+    }
 
     if (--job->refs) {
         return;
     }
 
+    ngx_electrumx_job_unlist(job);
     ngx_electrumx_cold_forget(job->read);
-
-    if (!job->done) {
-        ngx_queue_remove(&job->queue);
-    }
 
     exi_cursor_free(job->cursor);
     exi_utxos_free(job->utxos);
+    ngx_electrumx_gather_free(job);
     ngx_free(job);
+}
+
+
+void
+ngx_electrumx_job_unlist(ngx_electrumx_job_t *job)
+{
+    if (job->listed) {
+        job->listed = 0;
+        ngx_queue_remove(&job->queue);
+    }
 }
 
 
 ngx_int_t
 ngx_electrumx_job_step(ngx_electrumx_job_t *job,
     ngx_electrumx_waiter_t *waiter, int *error)
+{
+    ngx_int_t  rc;
+
+    if (!job->done) {
+        rc = (job->kind >= NGX_ELECTRUMX_JOB_ROWS)
+             ? ngx_electrumx_gather_step(job, waiter)
+             : ngx_electrumx_job_settled(job, waiter);
+
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    *error = job->error;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_electrumx_job_settled(ngx_electrumx_job_t *job,
+    ngx_electrumx_waiter_t *waiter)
 {
     int  rc;
 
@@ -169,46 +214,41 @@ ngx_electrumx_job_step(ngx_electrumx_job_t *job,
         return NGX_BUSY;
     }
 
-    if (!job->done) {
+    if (job->error) {
+        rc = job->error;
 
-        if (job->error) {
-            rc = job->error;
+    } else if (job->kind == NGX_ELECTRUMX_JOB_SUM) {
+        rc = ngx_electrumx_job_sum(job);
 
-        } else if (job->kind == NGX_ELECTRUMX_JOB_SUM) {
-            rc = ngx_electrumx_job_sum(job);
-
-        } else {
-            rc = ngx_electrumx_job_status(job);
-        }
-
-        if (rc == 1) {
-            job->rounds = 0;
-            return NGX_AGAIN;
-        }
-
-        if (rc == EXI_ECOLD) {
-
-            if (ngx_electrumx_job_aside(job) == NGX_OK) {
-                ngx_electrumx_job_wait(job, waiter);
-                return NGX_BUSY;
-            }
-
-            rc = EXI_EIO;
-        }
-
-        /* its cursor has read all: the generation is let go */
-
-        exi_cursor_free(job->cursor);
-        exi_utxos_free(job->utxos);
-        job->cursor = NULL;
-        job->utxos = NULL;
-
-        job->done = 1;
-        job->error = rc;
-        ngx_queue_remove(&job->queue);
+    } else {
+        rc = ngx_electrumx_job_status(job);
     }
 
-    *error = job->error;
+    if (rc == 1) {
+        job->rounds = 0;
+        return NGX_AGAIN;
+    }
+
+    if (rc == EXI_ECOLD) {
+
+        if (ngx_electrumx_job_aside(job) == NGX_OK) {
+            ngx_electrumx_job_wait(job, waiter);
+            return NGX_BUSY;
+        }
+
+        rc = EXI_EIO;
+    }
+
+    /* its cursor has read all: the generation is let go */
+
+    exi_cursor_free(job->cursor);
+    exi_utxos_free(job->utxos);
+    job->cursor = NULL;
+    job->utxos = NULL;
+
+    job->done = 1;
+    job->error = rc;
+    ngx_electrumx_job_unlist(job);
 
     return NGX_OK;
 }
@@ -241,15 +281,35 @@ ngx_electrumx_job_aside(ngx_electrumx_job_t *job)
 static void
 ngx_electrumx_job_ready(void *data, ngx_uint_t failed)
 {
-    ngx_queue_t             *q;
-    ngx_electrumx_job_t     *job;
-    ngx_electrumx_waiter_t  *waiter;
+    ngx_electrumx_job_t  *job;
 
     job = data;
 
     if (failed) {
         job->error = EXI_EIO;
     }
+
+    ngx_electrumx_job_wake(job);
+}
+
+
+/* Those who wait */
+
+void
+ngx_electrumx_job_wait(ngx_electrumx_job_t *job,
+    ngx_electrumx_waiter_t *waiter)
+{
+    if (waiter->queue.next == NULL) {
+        ngx_queue_insert_tail(&job->waiters, &waiter->queue);
+    }
+}
+
+
+void
+ngx_electrumx_job_wake(ngx_electrumx_job_t *job)
+{
+    ngx_queue_t             *q;
+    ngx_electrumx_waiter_t  *waiter;
 
     while (!ngx_queue_empty(&job->waiters)) {
         q = ngx_queue_head(&job->waiters);
@@ -261,17 +321,7 @@ ngx_electrumx_job_ready(void *data, ngx_uint_t failed)
 }
 
 
-static void
-ngx_electrumx_job_wait(ngx_electrumx_job_t *job,
-    ngx_electrumx_waiter_t *waiter)
-{
-    if (waiter->queue.next == NULL) {
-        ngx_queue_insert_tail(&job->waiters, &waiter->queue);
-    }
-}
-
-
-static void
+void
 ngx_electrumx_waiter_remove(ngx_electrumx_waiter_t *waiter)
 {
     if (waiter->queue.next) {
@@ -280,6 +330,8 @@ ngx_electrumx_waiter_remove(ngx_electrumx_waiter_t *waiter)
     }
 }
 
+
+/* Settled ones */
 
 /* A slice: 1: there is more; EXI_OK, or the error. */
 

@@ -22,6 +22,14 @@ static int ngx_electrumx_subs_check(ngx_electrumx_subs_t *subs, uint32_t i,
     struct exi_view *view);
 static ngx_int_t ngx_electrumx_subs_job(ngx_electrumx_subs_t *subs,
     struct exi_view *view);
+static int ngx_electrumx_subs_begin(ngx_electrumx_subs_t *subs, uint32_t i,
+    struct exi_view *view);
+static void ngx_electrumx_subs_found(ngx_electrumx_subs_t *subs, uint32_t i,
+    struct exi_view *view, ngx_electrumx_job_t *job, int rc);
+static void ngx_electrumx_subs_set(ngx_electrumx_subs_t *subs, uint32_t i,
+    const u_char *status, ngx_uint_t some);
+static int ngx_electrumx_subs_touched(void *ctx, uint64_t seq,
+    const struct exi_live_change *c);
 static void ngx_electrumx_subs_too_large(ngx_electrumx_subs_t *subs,
     uint32_t i);
 static void ngx_electrumx_subs_notify(ngx_electrumx_subs_t *subs, uint32_t i);
@@ -161,7 +169,7 @@ ngx_electrumx_subs_check(ngx_electrumx_subs_t *subs, uint32_t i,
 
     rc = ngx_electrumx_subs_recheck(subs, i, view);
 
-    if (rc == EXI_EHEAVY) {
+    if (rc == EXI_EHEAVY || rc == EXI_EMANY) {
         ngx_electrumx_subs_put(subs, &subs->heavy, i);
         ngx_electrumx_runner_start(&subs->runner);
         return EXI_OK;
@@ -214,12 +222,15 @@ ngx_electrumx_subs_heavy(ngx_electrumx_runner_t *runner)
 }
 
 
+/* A slice for the first of the heavy ones. */
+
 static ngx_int_t
 ngx_electrumx_subs_job(ngx_electrumx_subs_t *subs, struct exi_view *view)
 {
     int                      rc;
     uint32_t                 i;
     ngx_int_t                step;
+    ngx_electrumx_job_t     *job;
     ngx_electrumx_script_t  *script;
 
     i = subs->heavy.first;
@@ -229,12 +240,14 @@ ngx_electrumx_subs_job(ngx_electrumx_subs_t *subs, struct exi_view *view)
     if (script->subs && (script->flags & NGX_ELECTRUMX_DIRTY)) {
 
         if (subs->job == NULL) {
-            rc = ngx_electrumx_job_get(subs->index, view,
-                                       NGX_ELECTRUMX_JOB_STATUS, script->key,
-                                       &subs->job);
+            rc = ngx_electrumx_subs_begin(subs, i, view);
         }
 
-        if (rc == EXI_OK) {
+        if (rc == EXI_EBUSY) {
+            return ngx_electrumx_job_crowd(subs->index, &subs->waiter);
+        }
+
+        if (rc == EXI_OK && subs->job) {
             step = ngx_electrumx_job_step(subs->job, &subs->waiter, &rc);
 
             if (step != NGX_OK) {
@@ -243,31 +256,80 @@ ngx_electrumx_subs_job(ngx_electrumx_subs_t *subs, struct exi_view *view)
         }
     }
 
-    if (subs->job) {
-        ngx_electrumx_job_unref(subs->job, &subs->waiter);
-        subs->job = NULL;
+    job = subs->job;
+    subs->job = NULL;
+
+    if (ngx_electrumx_subs_take(subs, &subs->heavy)) {
+        ngx_electrumx_subs_found(subs, i, view, job, rc);
     }
 
-    if (ngx_electrumx_subs_take(subs, &subs->heavy) == 0) {
-        return NGX_OK;
+    if (job) {
+        ngx_electrumx_job_unref(job, &subs->waiter);
     }
+
+    return NGX_OK;
+}
+
+
+/* The job that it takes, if it takes one. */
+
+static int
+ngx_electrumx_subs_begin(ngx_electrumx_subs_t *subs, uint32_t i,
+    struct exi_view *view)
+{
+    int                  rc;
+    ngx_electrumx_job_e  kind;
+
+    ngx_electrumx_subs_catch_up(subs->index, view);
+
+    rc = ngx_electrumx_subs_recheck(subs, i, view);
+
+    if (rc != EXI_EHEAVY && rc != EXI_EMANY) {
+        return rc;
+    }
+
+    kind = (rc == EXI_EHEAVY) ? NGX_ELECTRUMX_JOB_STATUS
+                              : NGX_ELECTRUMX_JOB_LIVE_STATUS;
+
+    return ngx_electrumx_job_get(subs->index, view, kind,
+                                 ngx_electrumx_script(&subs->table, i)->key,
+                                 &subs->job);
+}
+
+
+/* The script, which has left the list, and what its job came to. */
+
+static void
+ngx_electrumx_subs_found(ngx_electrumx_subs_t *subs, uint32_t i,
+    struct exi_view *view, ngx_electrumx_job_t *job, int rc)
+{
+    ngx_electrumx_script_t  *script;
+
+    script = ngx_electrumx_script(&subs->table, i);
 
     if (rc == EXI_ELIMIT) {
         ngx_electrumx_subs_too_large(subs, i);
-        return NGX_OK;
+        return;
     }
 
     if (rc == EXI_OK) {
         ngx_electrumx_subs_catch_up(subs->index, view);
-        rc = (script->flags & NGX_ELECTRUMX_QUEUED)
-             ? EXI_OK : ngx_electrumx_subs_check(subs, i, view);
+
+        if (script->flags & NGX_ELECTRUMX_QUEUED) {
+            return;
+        }
+
+        if (job && job->kind == NGX_ELECTRUMX_JOB_LIVE_STATUS) {
+            ngx_electrumx_subs_live(subs, i, view, job);
+            return;
+        }
+
+        rc = ngx_electrumx_subs_check(subs, i, view);
     }
 
     if (rc != EXI_OK) {
         ngx_electrumx_subs_dirty(subs, i);
     }
-
-    return NGX_OK;
 }
 
 
@@ -306,11 +368,91 @@ ngx_electrumx_subs_recheck(ngx_electrumx_subs_t *subs, uint32_t i,
     }
 
     script->flags &= ~NGX_ELECTRUMX_DIRTY;
+    ngx_electrumx_subs_set(subs, i, status, some);
+
+    return EXI_OK;
+}
+
+
+void
+ngx_electrumx_subs_live(ngx_electrumx_subs_t *subs, uint32_t i,
+    struct exi_view *view, ngx_electrumx_job_t *job)
+{
+    ngx_electrumx_script_t       *script;
+    const struct exi_live_state  *st;
+
+    script = ngx_electrumx_script(&subs->table, i);
+    st = exi_rows_state(job->on->rows);
+
+    if (exi_changes(view, st->instance, st->seq, ngx_electrumx_subs_touched,
+                    script->key)
+        == EXI_OK)
+    {
+        script->flags &= ~NGX_ELECTRUMX_DIRTY;
+
+    } else {
+        ngx_electrumx_subs_dirty(subs, i);
+
+        if (!subs->event.posted) {
+            ngx_post_event(&subs->event, &ngx_posted_next_events);
+        }
+    }
+
+    ngx_electrumx_subs_set(subs, i, job->status, job->some);
+}
+
+
+/* Ends the look through the changes when one touches the script (ctx: key). */
+
+static int
+ngx_electrumx_subs_touched(void *ctx, uint64_t seq,
+    const struct exi_live_change *c)
+{
+    int       order;
+    uint32_t  lo, hi, mid;
+
+    if (c->kind == EXI_CHANGE_ALL) {
+        return EXI_ESTALE;
+    }
+
+    lo = 0;
+    hi = c->nscripts;
+
+    while (lo < hi) {
+        mid = lo + (hi - lo) / 2;
+        order = ngx_memcmp(c->scripts + (size_t) mid * EXI_SKEY_LEN, ctx,
+                           EXI_SKEY_LEN);
+
+        if (order == 0) {
+            return EXI_ESTALE;
+        }
+
+        if (order < 0) {
+            lo = mid + 1;
+
+        } else {
+            hi = mid;
+        }
+    }
+
+    return EXI_OK;
+}
+
+
+/* Sets a status and tells it, if it is another one. */
+
+static void
+ngx_electrumx_subs_set(ngx_electrumx_subs_t *subs, uint32_t i,
+    const u_char *status, ngx_uint_t some)
+{
+    ngx_electrumx_script_t  *script;
+
+    script = ngx_electrumx_script(&subs->table, i);
 
     if (some == ((script->flags & NGX_ELECTRUMX_SOME) != 0)
         && (!some || ngx_memcmp(status, script->status, EXI_HASH_LEN) == 0))
     {
-        return EXI_OK;
+        return;
     }
 
     if (some) {
@@ -322,8 +464,6 @@ ngx_electrumx_subs_recheck(ngx_electrumx_subs_t *subs, uint32_t i,
     }
 
     ngx_electrumx_subs_notify(subs, i);
-
-    return EXI_OK;
 }
 
 

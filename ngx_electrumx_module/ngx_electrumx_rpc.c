@@ -43,7 +43,8 @@ static void ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s,
 static void ngx_electrumx_rpc_member(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v);
 static ngx_int_t ngx_electrumx_rpc_run(ngx_electrumx_req_t *r,
-    ngx_electrumx_json_t *method, ngx_electrumx_json_t *params);
+    ngx_electrumx_json_t *method, ngx_electrumx_json_t *params,
+    ngx_str_t *text);
 static ngx_int_t ngx_electrumx_rpc_strict(ngx_electrumx_req_t *r);
 static ngx_int_t ngx_electrumx_rpc_envelope(ngx_electrumx_req_t *r,
     ngx_electrumx_json_t *v, ngx_electrumx_json_t **method,
@@ -274,6 +275,7 @@ ngx_electrumx_rpc_init(ngx_electrumx_req_t *r, ngx_electrumx_session_t *s)
     r->out = NULL;
     r->batch = NULL;
     r->cold = NULL;
+    r->job = NULL;
     r->view = NULL;
     r->id.len = 0;
     r->dialect = NGX_ELECTRUMX_JSONRPC_LOOSE;
@@ -341,7 +343,8 @@ ngx_electrumx_rpc_batch(ngx_electrumx_session_t *s, ngx_electrumx_json_t *v)
     batch->pending = 1;
     batch->answers = 0;
     batch->close = 0;
-    batch->work = 0;
+    batch->work = ngx_electrumx_message.view
+                  ? exi_view_work(ngx_electrumx_message.view) : 0;
 
     exi_jw_char(&batch->out->jw, '[');
 
@@ -418,7 +421,7 @@ ngx_electrumx_rpc_member(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v)
         start = ngx_electrumx_answer_begin(r);
 
         if (rc == NGX_OK) {
-            rc = ngx_electrumx_rpc_run(r, method, params);
+            rc = ngx_electrumx_rpc_run(r, method, params, &text);
             rc = ngx_electrumx_cold_request(r, &text, rc);
         }
     }
@@ -520,7 +523,7 @@ ngx_electrumx_rpc_dialect(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v)
 
 static ngx_int_t
 ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
-    ngx_electrumx_json_t *params)
+    ngx_electrumx_json_t *params, ngx_str_t *text)
 {
     ngx_int_t   rc;
     ngx_uint_t  flags;
@@ -563,6 +566,10 @@ ngx_electrumx_rpc_run(ngx_electrumx_req_t *r, ngx_electrumx_json_t *method,
             && r->session->protocol >= NGX_ELECTRUMX_V(1, 6, 0)))
     {
         flags |= NGX_ELECTRUMX_ARGS_EXTRA;
+    }
+
+    if (r->method->params[0].type == NGX_ELECTRUMX_ARG_SCRIPT) {
+        ngx_electrumx_cold_copy(r, text);
     }
 
     if (ngx_electrumx_args(r->method->params, params, flags, r->args,

@@ -39,6 +39,7 @@ typedef struct ngx_electrumx_batch_s   ngx_electrumx_batch_t;
 typedef struct ngx_electrumx_call_s    ngx_electrumx_call_t;
 typedef struct ngx_electrumx_cold_s    ngx_electrumx_cold_t;
 typedef struct ngx_electrumx_read_s    ngx_electrumx_read_t;
+typedef struct ngx_electrumx_job_s     ngx_electrumx_job_t;
 
 
 /*
@@ -80,6 +81,7 @@ struct ngx_electrumx_req_s {
     ngx_electrumx_out_t         *out;
     ngx_electrumx_batch_t       *batch;       /* or NULL */
     ngx_electrumx_cold_t        *cold;        /* run again; or NULL */
+    ngx_electrumx_job_t         *job;         /* that it waited for; or NULL */
     struct exi_view             *view;        /* begun, or NULL */
     ngx_str_t                    id;          /* as it came; empty: none */
     ngx_electrumx_dialect_e      dialect;
@@ -102,7 +104,7 @@ struct ngx_electrumx_batch_s {
     ngx_uint_t                   pending;     /* calls, + 1 while it is read */
     ngx_uint_t                   answers;
     ngx_uint_t                   close;       /* the session, after it */
-    ngx_uint_t                   work;        /* entries read so far */
+    uint64_t                     work;        /* of the view before it */
 };
 
 
@@ -157,6 +159,8 @@ typedef struct {
     ngx_uint_t                   ncalls;      /* under way */
 
     ngx_queue_t                  jobs;        /* ngx_electrumx_job.c */
+    ngx_queue_t                  crowd;       /* ngx_electrumx_waiter_t */
+    ngx_uint_t                   ngathers;    /* under way */
     struct ngx_electrumx_known_s  *known;
 
     ngx_electrumx_banner_t       banner;
@@ -247,8 +251,8 @@ typedef struct {
 int ngx_electrumx_history_row(void *ctx, const struct exi_hist *h);
 int ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u);
 
-/* Status of the script (14 bytes of key) in the view.  EXI_EHEAVY: to be found
-   out by a job first; EXI_ELIMIT: the history is too large. */
+/* Status of the script (14 bytes of key) in the view.  EXI_EHEAVY, EXI_EMANY: to
+   be found out by a job first, JOB_STATUS or JOB_LIVE_STATUS; EXI_ELIMIT: the history is too large. */
 int ngx_electrumx_script_status(ngx_electrumx_index_t *index,
     struct exi_view *view, const u_char *key, uint64_t light, u_char *status,
     bool *some);
@@ -427,6 +431,10 @@ ngx_int_t ngx_electrumx_pick_fact(ngx_electrumx_req_t *r, const char *fact,
 void ngx_electrumx_cold_text(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v,
     ngx_str_t *text);
 
+/* Copies that text, because an argument will be decoded in place; when out of
+   memory, text->data is NULL. */
+void ngx_electrumx_cold_copy(ngx_electrumx_req_t *r, ngx_str_t *text);
+
 /*
  * After a handler that returned rc: when one of its queries lacked something,
  * what it has done does not count, and the request is put aside until that was
@@ -548,13 +556,15 @@ void ngx_electrumx_subs_catch_up(ngx_electrumx_index_t *index,
 /*
  * Subscribes the session to a script as spelled: a hash (64 digits, either
  * case) or an address (no character of it needs an escape in JSON).
- * light: as of ngx_electrumx_script_status().  *some false: the status is
- * null.  EXI_EHEAVY, EXI_ELIMIT: history too large, or EXI_ENOMEM ...: not
+ * light: as of ngx_electrumx_script_status(); job: LIVE_STATUS of the script,
+ * done, or another one, or NULL.  *some false: the status is null.  EXI_EHEAVY,
+ * EXI_EMANY, EXI_ELIMIT: history too large, or EXI_ENOMEM ...: not
  * subscribed.
  */
 int ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
     ngx_electrumx_by_e by, const ngx_str_t *spelling, const u_char *hash,
-    uint64_t light, u_char *status, ngx_uint_t *some);
+    uint64_t light, ngx_electrumx_job_t *job, u_char *status,
+    ngx_uint_t *some);
 
 /* Whether it was subscribed. */
 ngx_uint_t ngx_electrumx_subs_remove(ngx_electrumx_session_t *s,

@@ -10,15 +10,13 @@
 
 #define NGX_ELECTRUMX_FOUND  2                /* ends a query */
 
-/* entries that the members of a batch may read at once, all together; and that
-   each of them may then */
+/* entries and live rows that the members of a batch may read at once, all
+   together; and that each of them may then */
 #define NGX_ELECTRUMX_BATCH_WORK   8192
 #define NGX_ELECTRUMX_BATCH_LIGHT  16
-#define NGX_ELECTRUMX_BATCH_STATUS 32         /* counted for a status */
 
 
 static uint64_t ngx_electrumx_light(ngx_electrumx_req_t *r);
-static void ngx_electrumx_worked(ngx_electrumx_req_t *r, ngx_uint_t n);
 static ngx_int_t ngx_electrumx_token_filter(ngx_electrumx_req_t *r,
     enum exi_tokens *tokens);
 static ngx_int_t ngx_electrumx_history(ngx_electrumx_req_t *r,
@@ -65,17 +63,10 @@ ngx_electrumx_skey(struct exi_skey *key, const u_char *hash)
 static uint64_t
 ngx_electrumx_light(ngx_electrumx_req_t *r)
 {
-    return r->batch && r->batch->work > NGX_ELECTRUMX_BATCH_WORK
+    return r->batch
+           && exi_view_work(r->view) > r->batch->work
+                                       + NGX_ELECTRUMX_BATCH_WORK
            ? NGX_ELECTRUMX_BATCH_LIGHT : NGX_ELECTRUMX_LIGHT;
-}
-
-
-static void
-ngx_electrumx_worked(ngx_electrumx_req_t *r, ngx_uint_t n)
-{
-    if (r->batch) {
-        r->batch->work += n;
-    }
 }
 
 
@@ -106,6 +97,13 @@ ngx_electrumx_get_balance(ngx_electrumx_req_t *r)
         rc = exi_balance(r->view, &ngx_electrumx_arena, &key, tokens,
                          &confirmed, &unconfirmed);
 
+    } else if (r->job && r->job->kind == NGX_ELECTRUMX_JOB_LIVE_BALANCE) {
+
+        known = NULL;
+        confirmed = r->job->confirmed;
+        unconfirmed = r->job->unconfirmed;
+        rc = EXI_OK;
+
     } else {
         ngx_electrumx_known_sum(known, key.b, &sum);
 
@@ -118,12 +116,16 @@ ngx_electrumx_get_balance(ngx_electrumx_req_t *r)
         return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_SUM);
     }
 
-    if (rc != EXI_OK) {
-        return ngx_electrumx_fail_exi(r, rc, "balance");
+    if (known && (rc == EXI_OK || rc == EXI_EMANY)) {
+        ngx_electrumx_known_set_sum(known, key.b, &sum);
     }
 
-    if (known) {
-        ngx_electrumx_known_set_sum(known, key.b, &sum);
+    if (rc == EXI_EMANY) {
+        return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_LIVE_BALANCE);
+    }
+
+    if (rc != EXI_OK) {
+        return ngx_electrumx_fail_exi(r, rc, "balance");
     }
 
     jw = &r->out->jw;
@@ -417,8 +419,6 @@ static ngx_int_t
 ngx_electrumx_rows_end(ngx_electrumx_req_t *r, int rc,
     ngx_electrumx_rows_t *rows, const ngx_electrumx_list_form_t *form)
 {
-    ngx_electrumx_worked(r, rows->n);
-
     if (r->out->jw.err != EXI_OK) {
         return NGX_OK;
     }
@@ -445,6 +445,11 @@ ngx_electrumx_get_status(ngx_electrumx_req_t *r)
     bool    some;
     u_char  status[EXI_HASH_LEN];
 
+    if (r->job && r->job->kind == NGX_ELECTRUMX_JOB_LIVE_STATUS) {
+        ngx_electrumx_status(r, r->job->status, r->job->some);
+        return NGX_OK;
+    }
+
     some = 0;
 
     rc = ngx_electrumx_script_status(r->index, r->view, r->args[0].hash,
@@ -452,6 +457,10 @@ ngx_electrumx_get_status(ngx_electrumx_req_t *r)
 
     if (rc == EXI_EHEAVY) {
         return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_STATUS);
+    }
+
+    if (rc == EXI_EMANY) {
+        return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_LIVE_STATUS);
     }
 
     if (rc == EXI_ELIMIT) {
@@ -502,7 +511,7 @@ ngx_electrumx_script_status(ngx_electrumx_index_t *index,
                                 ngx_electrumx_history_limit(index), light,
                                 &mid, status, some);
 
-    if (rc == EXI_OK) {
+    if (rc == EXI_OK || rc == EXI_EMANY) {
         ngx_electrumx_known_set_mid(known, key, &mid);
     }
 
@@ -521,8 +530,10 @@ ngx_electrumx_get_first_use(ngx_electrumx_req_t *r)
     struct exi_hist   first;
     struct exi_blkid  block;
 
-    if (ngx_electrumx_first(r, &first, &some) != NGX_OK) {
-        return NGX_ERROR;
+    rc = ngx_electrumx_first(r, &first, &some);
+
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     jw = &r->out->jw;
@@ -556,7 +567,8 @@ ngx_electrumx_get_first_use(ngx_electrumx_req_t *r)
 }
 
 
-/* One entry of a cursor, so that the others are not read. */
+/* One entry of a cursor, so that the others are not read; without any the first
+   of the live ones. */
 
 static ngx_int_t
 ngx_electrumx_first(ngx_electrumx_req_t *r, struct exi_hist *first,
@@ -568,10 +580,17 @@ ngx_electrumx_first(ngx_electrumx_req_t *r, struct exi_hist *first,
 
     *some = 0;
 
+    if (r->job && ngx_memcmp(exi_rows_state(r->job->rows)->tip.b,
+                             exi_view_state(r->view)->tip.b, EXI_HASH_LEN)
+                  == 0)
+    {
+        *some = exi_rows_first(r->job->rows, first);
+        return NGX_OK;
+    }
+
     ngx_electrumx_skey(&key, r->args[0].hash);
 
-    rc = exi_cursor_new(r->view, &ngx_electrumx_arena, &key,
-                        EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL, &cursor);
+    rc = exi_cursor_new(r->view, &key, &cursor);
 
     if (rc == EXI_OK) {
 
@@ -582,6 +601,17 @@ ngx_electrumx_first(ngx_electrumx_req_t *r, struct exi_hist *first,
 
         exi_cursor_cold_give(cursor, r->view);
         exi_cursor_free(cursor);
+    }
+
+    if (rc == EXI_OK) {
+        rc = exi_history_light(r->view, &ngx_electrumx_arena, &key,
+                               EXI_HIST_CONFIRMED|EXI_HIST_MEMPOOL, 0,
+                               ngx_electrumx_light(r),
+                               ngx_electrumx_first_row, first);
+    }
+
+    if (rc == EXI_EHEAVY) {
+        return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_ROWS);
     }
 
     if (rc != EXI_OK && rc != NGX_ELECTRUMX_FOUND) {
@@ -628,14 +658,14 @@ ngx_electrumx_subscribe_by(ngx_electrumx_req_t *r, ngx_electrumx_by_e by)
 
     rc = ngx_electrumx_subs_add(r->session, r->view, by, &r->args[0].str,
                                 r->args[0].hash, ngx_electrumx_light(r),
-                                status, &some);
-
-    /* how long the history was is not told */
-
-    ngx_electrumx_worked(r, NGX_ELECTRUMX_BATCH_STATUS);
+                                r->job, status, &some);
 
     if (rc == EXI_EHEAVY) {
         return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_STATUS);
+    }
+
+    if (rc == EXI_EMANY) {
+        return ngx_electrumx_task_park(r, NGX_ELECTRUMX_JOB_LIVE_STATUS);
     }
 
     if (rc == EXI_ELIMIT) {

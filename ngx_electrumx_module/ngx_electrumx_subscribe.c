@@ -38,7 +38,8 @@ static int ngx_electrumx_subs_change(void *ctx, uint64_t seq,
     const struct exi_live_change *c);
 static void ngx_electrumx_subs_all_dirty(ngx_electrumx_subs_t *subs);
 static int ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs,
-    struct exi_view *view, const u_char *hash, uint64_t light, uint32_t *i);
+    struct exi_view *view, const u_char *hash, uint64_t light,
+    ngx_electrumx_job_t *job, uint32_t *i);
 static ngx_int_t ngx_electrumx_subs_forget(ngx_electrumx_subs_t *subs,
     ngx_electrumx_session_t *s, ngx_uint_t n);
 
@@ -82,6 +83,7 @@ ngx_electrumx_subs_init(ngx_electrumx_index_t *index, ngx_cycle_t *cycle)
 
     ngx_queue_init(&subs->state.waiting);
     ngx_queue_init(&subs->state.jobs);
+    ngx_queue_init(&subs->state.crowd);
 
     subs->state.known = ngx_electrumx_known_new();
 
@@ -116,6 +118,8 @@ ngx_electrumx_subs_done(ngx_electrumx_index_t *index)
 
     ngx_electrumx_runner_stop(&subs->runner);
     ngx_electrumx_runner_stop(&subs->leave);
+
+    ngx_electrumx_waiter_remove(&subs->waiter);
 
     if (subs->job) {
         ngx_electrumx_job_unref(subs->job, &subs->waiter);
@@ -342,7 +346,8 @@ ngx_electrumx_subs_all_dirty(ngx_electrumx_subs_t *subs)
 int
 ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
     ngx_electrumx_by_e by, const ngx_str_t *spelling, const u_char *hash,
-    uint64_t light, u_char *status, ngx_uint_t *some)
+    uint64_t light, ngx_electrumx_job_t *job, u_char *status,
+    ngx_uint_t *some)
 {
     u_char                   tail[NGX_ELECTRUMX_TAIL];
     int                      rc;
@@ -369,7 +374,7 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
         return EXI_EAPI;
     }
 
-    rc = ngx_electrumx_subs_script(subs, view, hash, light, &i);
+    rc = ngx_electrumx_subs_script(subs, view, hash, light, job, &i);
 
     if (rc != EXI_OK) {
         return rc;
@@ -405,25 +410,37 @@ ngx_electrumx_subs_add(ngx_electrumx_session_t *s, struct exi_view *view,
 
 static int
 ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs, struct exi_view *view,
-    const u_char *hash, uint64_t light, uint32_t *i)
+    const u_char *hash, uint64_t light, ngx_electrumx_job_t *job, uint32_t *i)
 {
     int                      rc;
     bool                     some;
     u_char                   status[EXI_HASH_LEN];
     ngx_electrumx_script_t  *script;
 
+    if (job && job->kind != NGX_ELECTRUMX_JOB_LIVE_STATUS) {
+        job = NULL;
+    }
+
     if (*i) {
         script = ngx_electrumx_script(&subs->table, *i);
 
-        if (script->flags & NGX_ELECTRUMX_DIRTY) {
+        if (!(script->flags & NGX_ELECTRUMX_DIRTY)) {
+            return EXI_OK;
+        }
+
+        if (job == NULL) {
             return ngx_electrumx_subs_recheck(subs, *i, view);
         }
 
+        ngx_electrumx_subs_live(subs, *i, view, job);
         return EXI_OK;
     }
 
-    rc = ngx_electrumx_script_status(subs->index, view, hash, light, status,
-                                     &some);
+    some = 0;
+
+    rc = job ? EXI_OK
+             : ngx_electrumx_script_status(subs->index, view, hash, light,
+                                           status, &some);
 
     if (rc != EXI_OK) {
         return rc;
@@ -433,6 +450,11 @@ ngx_electrumx_subs_script(ngx_electrumx_subs_t *subs, struct exi_view *view,
 
     if (*i == 0) {
         return EXI_ENOMEM;
+    }
+
+    if (job) {
+        ngx_electrumx_subs_live(subs, *i, view, job);
+        return EXI_OK;
     }
 
     script = ngx_electrumx_script(&subs->table, *i);

@@ -73,10 +73,15 @@ ngx_int_t ngx_electrumx_subs_drain(ngx_electrumx_subs_t *subs,
 /* Runner: the same for heavy ones. */
 ngx_int_t ngx_electrumx_subs_heavy(ngx_electrumx_runner_t *runner);
 
-/* Makes the script's status that of the view, and tells it.  EXI_EHEAVY;
-   EXI_ELIMIT: the history became too large, the script is gone. */
+/* Makes the script's status that of the view, and tells it.  EXI_EHEAVY,
+   EXI_EMANY; EXI_ELIMIT: the history became too large, the script is gone. */
 int ngx_electrumx_subs_recheck(ngx_electrumx_subs_t *subs, uint32_t i,
     struct exi_view *view);
+
+/* The same from a job LIVE_STATUS, which is of an earlier snapshot: the script
+   stays dirty, or becomes so, if it was touched since. */
+void ngx_electrumx_subs_live(ngx_electrumx_subs_t *subs, uint32_t i,
+    struct exi_view *view, ngx_electrumx_job_t *job);
 
 /* Tells the tip. */
 void ngx_electrumx_subs_tip(ngx_electrumx_subs_t *subs, struct exi_view *view);

@@ -68,10 +68,6 @@ ngx_electrumx_turns_handler(ngx_event_t *ev)
 
         rc = runner->run(runner);
 
-        if (rc == NGX_DONE) {
-            break;
-        }
-
         if (rc != NGX_AGAIN) {
             ngx_electrumx_runner_stop(runner);
         }

@@ -25,6 +25,7 @@ subtest 'lines' => \&lines;
 subtest 'large requests' => \&large;
 subtest 'too large requests' => \&too_large;
 subtest 'half-close' => \&half_close;
+subtest 'a turn that ends with its input' => \&whole_turn;
 subtest 'slow readers' => \&slow_readers;
 subtest 'fairness' => \&fairness;
 subtest 'clients that go away' => \&gone;
@@ -174,6 +175,42 @@ sub half_close {
     like($c->read_text(5), qr/"id":\s*1\b/, 'a whole line is answered');
     is($c->read_text(5), undef, 'an unfinished one is not');
     ok($c->{eof}, 'closed');
+}
+
+# A turn takes 128 messages.  When they are all that was read, nothing is kept
+# that would bring the session back: what is still in the socket, and the end of
+# the requests, must do so.
+sub whole_turn {
+    my ($pid) = $t->worker_pids;
+    my $padded = sub {
+        my ($c, $id) = @_;
+        my $text = ping($id);
+        $text .= ' ' while length $c->framed($text) < 256;
+        return $c->framed($text);
+    };
+    for my $transport (@all) {
+        my $c = $t->client($transport);
+        $c->send_text(ping(0));
+        like($c->read_text(5), qr/"id":\s*0\b/, "$transport: is there");
+        kill 'STOP', $pid;
+        $c->send_raw(join '', map { $padded->($c, $_) } 1 .. 256);
+        kill 'CONT', $pid;
+        my $got = 0;
+        $got++ while $got < 256 && defined $c->read_text(5);
+        is($got, 256, "$transport: a full buffer twice");
+    }
+    my $c = $t->client('tcp');
+    $c->send_text(ping(0));
+    like($c->read_text(5), qr/"id":\s*0\b/, 'another one');
+    kill 'STOP', $pid;
+    $c->send_raw(join '', map { ping($_) . "\n" } 1 .. 128);
+    shutdown $c->{sock}, SHUT_WR;
+    kill 'CONT', $pid;
+    my $got = 0;
+    $got++ while $got < 128 && defined $c->read_text(5);
+    is($got, 128, 'the last requests are answered');
+    is($c->read_text(5), undef, 'nothing more');
+    ok($c->{eof}, 'closed at once');
 }
 
 # Writes until the server takes no more for half a second; bytes written.

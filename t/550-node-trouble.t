@@ -43,6 +43,8 @@ my @FAULTS = (
     ['is other JSON', 'type .', qr/unexpected answer/],
     ['is other JSON, for the mempool', 'type mempool', qr/unexpected answer/],
     ['sends another block', 'genesis block/|^getblock$', qr/something else than block/],
+    ['alters a transaction', 'alter block/|^getblock$',
+        qr/something else than block/],
     ['wants a password', '401 .', qr/password/],
     ['forbids', '403 .', qr/403/],
     ['is too busy', '503 .', qr/busy.*Work queue/],
@@ -219,6 +221,7 @@ sub at_start {
     $t->stop_indexer;
     for my $f (['hang .', qr/does not answer/], ['garbage .', qr/not in JSON/],
         ['503 .', qr/busy/], ['genesis block/|^getblock$', qr/something else than block/],
+        ['alter block/|^getblock$', qr/something else than block/],
         ['notfound block/|^getblock$', qr/does not have block/]) {
         my ($mode, $says) = @$f;
         mode(0, $mode);

@@ -1,11 +1,4 @@
-/*
- * Pages in the page cache or not; see the header.
- *
- * A file has two bitmaps, a bit for each page: of the present epoch and of the
- * one before it.  A page is known when its bit is set in either; when an epoch
- * begins, the older one is cleared and takes its place.  Threads that share a
- * file may lose each other's bits in that moment, which costs a question more.
- */
+/* Pages in the page cache or not; see the header. */
 #include "exi_cold.h"
 
 #include <errno.h>
@@ -17,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "exi_recent.h"
+
 #define PIECES 32 /* pages asked for at once */
 #define START  16 /* ranges */
 
@@ -24,10 +19,8 @@ struct exi_file {
     atomic_uint refs;
     int fd;
     uint64_t len;
-    size_t nwords;     /* of one bitmap */
-    atomic_bool blind; /* the file system does not tell */
-    _Atomic uint32_t epoch;
-    _Atomic(_Atomic uint64_t *) bits; /* two bitmaps, made at first use */
+    atomic_bool blind;       /* the file system does not tell */
+    struct exi_recent pages; /* that are there */
 };
 
 int
@@ -44,7 +37,7 @@ exi_file_new(struct exi_file **out, int fd, uint64_t len)
     atomic_init(&f->refs, 1);
     f->fd = fd;
     f->len = len;
-    f->nwords = (size_t) (len / EXI_COLD_PAGE / 64 + 1);
+    exi_recent_init(&f->pages, len / EXI_COLD_PAGE + 1);
     *out = f;
     return EXI_OK;
 }
@@ -60,23 +53,27 @@ exi_file_unref(struct exi_file *f)
 {
     if (f != NULL && atomic_fetch_sub(&f->refs, 1) == 1) {
         close(f->fd);
-        free((void *) atomic_load(&f->bits));
+        exi_recent_free(&f->pages);
         free(f);
     }
+}
+
+uint32_t
+exi_cold_now(void)
+{
+    struct timespec now = { 0, 0 };
+
+    (void) clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint32_t) (now.tv_sec / EXI_COLD_SECONDS) + 2;
 }
 
 void
 exi_cold_begin(struct exi_cold *c)
 {
-    struct timespec now = { 0, 0 };
-
     while (c->n > 0) {
         exi_file_unref(c->r[--c->n].file);
     }
-    if (c->nowait) {
-        (void) clock_gettime(CLOCK_BOOTTIME, &now);
-        c->epoch = (uint32_t) (now.tv_sec / EXI_COLD_SECONDS) + 2;
-    }
+    c->epoch = exi_cold_now();
 }
 
 void
@@ -88,79 +85,6 @@ exi_cold_clear(struct exi_cold *c)
     free(c->r);
     c->r = NULL;
     c->cap = 0;
-}
-
-/*
- * What is known.
- */
-
-static void
-clear_half(struct exi_file *f, _Atomic uint64_t *bits, uint32_t epoch)
-{
-    for (size_t i = 0; i < f->nwords; i++) {
-        atomic_store_explicit(&bits[(epoch & 1) * f->nwords + i], 0,
-                              memory_order_relaxed);
-    }
-}
-
-/* Begins an epoch, unless another reader is in a later one. */
-static void
-turn(struct exi_file *f, uint32_t epoch)
-{
-    uint32_t was = atomic_load_explicit(&f->epoch, memory_order_relaxed);
-    _Atomic uint64_t *bits = atomic_load(&f->bits);
-
-    if ((int32_t) (epoch - was) <= 0
-        || !atomic_compare_exchange_strong(&f->epoch, &was, epoch)
-        || bits == NULL) {
-        return;
-    }
-    clear_half(f, bits, epoch);
-    if (epoch - was > 1) {
-        clear_half(f, bits, epoch + 1);
-    }
-}
-
-static bool
-known(struct exi_file *f, uint64_t first, uint64_t last)
-{
-    _Atomic uint64_t *bits = atomic_load(&f->bits);
-
-    if (bits == NULL) {
-        return false;
-    }
-    for (uint64_t p = first; p <= last; p++) {
-        size_t w = (size_t) (p / 64);
-        uint64_t set =
-            atomic_load_explicit(&bits[w], memory_order_relaxed)
-            | atomic_load_explicit(&bits[f->nwords + w], memory_order_relaxed);
-        if (!(set >> p % 64 & 1)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void
-remember(struct exi_file *f, uint32_t epoch, uint64_t first, uint64_t last)
-{
-    _Atomic uint64_t *bits = atomic_load(&f->bits), *none = NULL;
-
-    if (bits == NULL) {
-        bits = calloc(2 * f->nwords, sizeof *bits);
-        if (bits == NULL) {
-            return; /* asked again, then */
-        }
-        if (!atomic_compare_exchange_strong(&f->bits, &none, bits)) {
-            free((void *) bits);
-            bits = none;
-        }
-    }
-    for (uint64_t p = first; p <= last; p++) {
-        atomic_fetch_or_explicit(
-            &bits[(epoch & 1) * f->nwords + (size_t) (p / 64)], 1ull << p % 64,
-            memory_order_relaxed);
-    }
 }
 
 /*
@@ -264,13 +188,12 @@ exi_cold_look(struct exi_cold *c, struct exi_file *f, uint64_t off,
         return EXI_EIO;
     }
     last = (off + len - 1) / EXI_COLD_PAGE;
-    turn(f, c->epoch);
-    if (known(f, first, last)) {
+    if (exi_recent_known(&f->pages, c->epoch, first, last)) {
         return EXI_OK;
     }
     rc = probe_pages(f, off, first, last);
     if (rc == EXI_OK) {
-        remember(f, c->epoch, first, last);
+        exi_recent_set(&f->pages, c->epoch, first, last);
         return EXI_OK;
     }
     end = (last + 1) * EXI_COLD_PAGE;

@@ -24,10 +24,6 @@
 
 #include "exi_err.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 #define EXI_COLD_SECONDS 10
 #define EXI_COLD_PAGE    4096
 #define EXI_COLD_MAX     4096 /* ranges noted at once; the others come later */
@@ -57,6 +53,9 @@ struct exi_cold {
     size_t cap;
     struct exi_cold_range *r;
 };
+
+/* The epoch at hand: it changes every EXI_COLD_SECONDS. */
+uint32_t exi_cold_now(void);
 
 /* A new query: forgets what was noted, looks at the clock. */
 void exi_cold_begin(struct exi_cold *c);
@@ -95,9 +94,5 @@ int exi_cold_take(struct exi_cold *c,
 int exi_cold_read(const struct exi_cold_list *l) EXI_MUST_CHECK;
 /* Any thread; NULL is allowed. */
 void exi_cold_free(struct exi_cold_list *l);
-
-#ifdef __cplusplus
-}
-#endif
 
 #endif /* EXI_COLD_H */

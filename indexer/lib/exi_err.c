@@ -47,6 +47,8 @@ exi_strerror(int err)
         return "not in memory yet";
     case EXI_EHEAVY:
         return "too much work at once";
+    case EXI_EMANY:
+        return "too many live rows at once";
     }
     return "unknown error";
 }

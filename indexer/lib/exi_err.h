@@ -30,7 +30,8 @@ enum exi_err {
     EXI_ENODE = -15,    /* the node answered with an error */
     EXI_EANSWER = -16,  /* what the node answered makes no sense */
     EXI_ECOLD = -17,    /* a disk would have to be waited for: exi_cold.h */
-    EXI_EHEAVY = -18    /* more work than the caller wants done at once */
+    EXI_EHEAVY = -18,   /* more work than the caller wants done at once */
+    EXI_EMANY = -19     /* the same, of the live layer: gather its rows */
 };
 
 /*

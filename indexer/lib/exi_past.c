@@ -100,19 +100,17 @@ static int
 find_value(const struct exi_past *p, const struct exi_skey *script,
            uint64_t txnum, uint32_t index, int64_t *value_sat)
 {
-    struct exi_rodb_val *holder;
     const uint8_t *val;
     struct exi_key k;
     size_t vallen;
     int rc;
 
     exi_key_utxo(&k, script, txnum, index);
-    rc = exi_rodb_get(p->v.h.gen->db, NULL, k.b, k.len, &holder, &val, &vallen);
+    rc = exi_rodb_get(p->v.h.gen->db, NULL, k.b, k.len, &val, &vallen);
     if (rc) {
         return rc == EXI_ENOTFOUND ? EXI_EFORMAT : rc;
     }
     rc = parse_value(val, vallen, value_sat);
-    exi_rodb_val_free(holder);
     return rc;
 }
 
@@ -178,7 +176,7 @@ row_at(struct exi_past *p, const struct exi_key *k, const uint8_t **val,
     size_t keylen;
     int rc;
 
-    exi_rodb_iter_seek(p->v.h.iter, k->b, k->len);
+    exi_rodb_iter_seek_in(p->v.h.iter, k->b, k->len, k->len);
     rc = exi_rodb_iter_row(p->v.h.iter, &key, &keylen, val, vallen);
     if (rc < 0) {
         return rc;

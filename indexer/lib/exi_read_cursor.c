@@ -2,8 +2,8 @@
  * A script's history piece by piece, for histories that are too long to be
  * read at once.
  *
- * The live rows are copied when the cursor is made and the generation gets a
- * reference: the picture is that of the view however long it is read.  `H`
+ * The live rows were gathered before (exi_read_rows.c), and the generation gets a
+ * reference: the picture is that of the snapshot however long it is read.  `H`
  * rows are walked in key order, which is the order of the transactions; the
  * cursor remembers the key it goes on from, so that a step that failed can be
  * done again (placed = false: seek first).  So is one that lacked something
@@ -59,51 +59,57 @@ struct exi_cursor {
     uint64_t from;
     uint64_t to;
     uint32_t height; /* of the last entry */
-    size_t item;
-    size_t nitems;
+    struct exi_rows *live; /* or NULL */
+    size_t item;           /* of them, the next one */
+    size_t end;            /* behind the last one */
     size_t nconfirmed;
-    struct exi_hist items[];
 };
 
-static void
-copy_items(struct exi_cursor *c, const struct exi_items *t, unsigned flags)
+static struct exi_cursor *
+new_cursor(struct exi_store *store, struct exi_gen *gen, bool nowait,
+           const struct exi_skey *s)
 {
-    size_t i = flags & EXI_HIST_CONFIRMED ? 0 : t->nconfirmed;
-    size_t end = flags & EXI_HIST_MEMPOOL ? t->n : t->nconfirmed;
+    struct exi_cursor *c = calloc(1, sizeof *c);
 
-    for (; i < end; i++) {
-        exi_item_hist(&c->items[c->nitems++], &t->v[i]);
-        c->nconfirmed += i < t->nconfirmed;
+    if (c != NULL) {
+        c->store = store;
+        c->gen = exi_store_ref_gen(store, gen);
+        c->cold.nowait = nowait;
+        c->key = *s;
+        c->hi = c->to = UINT64_MAX;
     }
+    return c;
 }
 
 int
-exi_cursor_new(struct exi_view *v, const struct exi_arena *a,
-               const struct exi_skey *s, unsigned flags,
+exi_cursor_new(struct exi_view *v, const struct exi_skey *s,
                struct exi_cursor **out)
 {
-    struct exi_items items = { .n = 0 };
-    struct exi_cursor *c;
-    int rc =
-        flags != EXI_HIST_SETTLED ? exi_view_items(v, &items, a, s) : EXI_OK;
+    *out = new_cursor(v->s, v->h.gen, v->cold.nowait, s);
+    return *out != NULL ? EXI_OK : EXI_ENOMEM;
+}
 
-    if (rc) {
-        return rc;
+int
+exi_cursor_of(struct exi_rows *rows, unsigned flags, struct exi_cursor **out)
+{
+    struct exi_cursor *c;
+
+    if (rows->step != EXI_GATHER_DONE) {
+        return EXI_EAPI;
     }
-    c = calloc(1, sizeof *c + items.n * sizeof *c->items);
+    c = new_cursor(rows->store, rows->gen, rows->nowait, &rows->key);
     if (c == NULL) {
         return EXI_ENOMEM;
     }
-    c->store = v->s;
-    c->gen = exi_store_ref_gen(v->s, v->h.gen);
-    c->cold.nowait = v->cold.nowait;
-    c->key = *s;
-    c->hi = c->to = UINT64_MAX;
-    if (!(flags & (EXI_HIST_CONFIRMED | EXI_HIST_SETTLED))) {
+    c->live = exi_rows_ref(rows);
+    c->item = flags & EXI_HIST_CONFIRMED ? rows->first : rows->nconfirmed;
+    c->end = flags & EXI_HIST_MEMPOOL ? rows->n : rows->nconfirmed;
+    if (flags & EXI_HIST_CONFIRMED) {
+        c->nconfirmed = exi_rows_confirmed(rows);
+    } else {
         c->where = AT_END;
         c->counted = true;
     }
-    copy_items(c, &items, flags);
     *out = c;
     return EXI_OK;
 }
@@ -121,6 +127,7 @@ exi_cursor_free(struct exi_cursor *c)
         exi_rodb_iter_free(c->parts);
     }
     exi_cold_clear(&c->cold);
+    exi_rows_unref(c->live);
     exi_store_unref_gen(c->store, c->gen);
     free(c->copy);
     free(c);
@@ -136,12 +143,6 @@ void
 exi_cursor_cold_give(struct exi_cursor *c, struct exi_view *v)
 {
     exi_cold_move(&v->cold, &c->cold);
-}
-
-size_t
-exi_cursor_size(const struct exi_cursor *c)
-{
-    return sizeof *c + c->nitems * sizeof *c->items;
 }
 
 void
@@ -204,12 +205,12 @@ place_row(struct exi_cursor *c, const uint8_t **val, size_t *vallen)
     }
     exi_key_bucket(&k, EXI_KIND_HISTORY, exi_bucket(c->key.b, bits), c->chunk);
     if (!c->rows_placed) {
-        exi_rodb_iter_seek(c->rows, k.b, k.len);
+        exi_rodb_iter_seek_in(c->rows, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
     }
     rc = exi_rodb_iter_row(c->rows, &key, &keylen, val, vallen);
     if (rc == EXI_ECOLD && c->rows_placed) {
         /* it was moved here by a step before, which noted what it lacked */
-        exi_rodb_iter_seek(c->rows, k.b, k.len);
+        exi_rodb_iter_seek_in(c->rows, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
         rc = exi_rodb_iter_row(c->rows, &key, &keylen, val, vallen);
     }
     c->rows_placed = rc >= 0;
@@ -342,7 +343,7 @@ exi_cursor_settled(const struct exi_cursor *c)
 size_t
 exi_cursor_live(const struct exi_cursor *c)
 {
-    return c->nitems;
+    return c->end - c->item;
 }
 
 /*
@@ -405,7 +406,7 @@ open_part(struct exi_cursor *c, uint64_t *work)
     }
     exi_key_heavy(&k, &c->key, c->chunk, c->part);
     if (!c->parts_placed) {
-        exi_rodb_iter_seek(c->parts, k.b, k.len);
+        exi_rodb_iter_seek_in(c->parts, k.b, k.len, EXI_KEY_HEAVY_PREFIX);
     } else {
         exi_rodb_iter_next(c->parts);
     }
@@ -538,15 +539,16 @@ static int
 give_items(struct exi_cursor *c, uint64_t *work, uint64_t most, exi_hist_pt fn,
            void *ctx)
 {
+    struct exi_hist h;
     int rc = EXI_OK;
 
-    while (c->item < c->nitems && *work < most && rc == EXI_OK) {
-        const struct exi_hist *h = &c->items[c->item++];
+    while (c->item < c->end && *work < most && rc == EXI_OK) {
+        exi_place_hist(&h, &c->live->v[c->item++].at);
         *work += UNITS_ENTRY;
-        if (!h->confirmed
-            || ((uint64_t) h->height >= c->from
-                && (uint64_t) h->height < c->to)) {
-            rc = fn(ctx, h);
+        if (!h.confirmed
+            || ((uint64_t) h.height >= c->from
+                && (uint64_t) h.height < c->to)) {
+            rc = fn(ctx, &h);
         }
     }
     return rc;
@@ -573,5 +575,5 @@ exi_cursor_next(struct exi_cursor *c, uint32_t budget, exi_hist_pt fn,
     if (rc) {
         return rc;
     }
-    return c->where != AT_END || c->item < c->nitems;
+    return c->where != AT_END || c->item < c->end;
 }

@@ -18,11 +18,9 @@ compare_display(const uint8_t *a, const uint8_t *b)
 }
 
 /* Confirmed by place in the chain, then mempool: 0 before -1, by txid. */
-static int
-compare_items(const void *x, const void *y)
+int
+exi_place_compare(const struct exi_place *a, const struct exi_place *b)
 {
-    const struct exi_item *a = x, *b = y;
-
     if ((a->height == 0) != (b->height == 0)) {
         return a->height == 0 ? 1 : -1;
     }
@@ -37,8 +35,26 @@ compare_items(const void *x, const void *y)
 }
 
 static int
+compare_items(const void *x, const void *y)
+{
+    const struct exi_item *a = x, *b = y;
+
+    return exi_place_compare(&a->at, &b->at);
+}
+
+void
+exi_place_of(struct exi_place *at, const struct exi_live_tx *tx)
+{
+    at->txid = tx->txid;
+    at->height = tx->height;
+    at->pos = tx->pos;
+    at->unconf = tx->flags & EXI_TXF_UNCONF_INPUT;
+    at->fee_sat = tx->height > 0 ? -1 : tx->fee_sat;
+}
+
+static int
 add_item(struct exi_view *v, struct exi_items *t, const struct exi_arena *a,
-         const uint8_t *key, const MDB_val *val, uint32_t above)
+         const uint8_t *key, const MDB_val *val, uint64_t most, uint32_t above)
 {
     struct exi_live_tx tx;
     struct exi_item *i;
@@ -50,16 +66,15 @@ add_item(struct exi_view *v, struct exi_items *t, const struct exi_arena *a,
     if (tx.height > 0 && (uint32_t) tx.height <= above) {
         return EXI_OK; /* settled */
     }
+    if (most != 0 && t->n >= most) {
+        return EXI_EMANY;
+    }
     rc = exi_view_grow(a, (void **) &t->v, &t->cap, t->n, sizeof *t->v);
     if (rc) {
         return rc;
     }
     i = &t->v[t->n++];
-    i->txid = tx.txid;
-    i->height = tx.height;
-    i->pos = tx.pos;
-    i->unconf = tx.flags & EXI_TXF_UNCONF_INPUT;
-    i->fee_sat = tx.height > 0 ? -1 : tx.fee_sat;
+    exi_place_of(&i->at, &tx);
     i->fx = val->mv_data;
     i->fxlen = val->mv_size;
     t->nconfirmed += tx.height > 0;
@@ -93,28 +108,29 @@ in_order(const struct exi_items *t)
 }
 
 void
-exi_item_hist(struct exi_hist *h, const struct exi_item *it)
+exi_place_hist(struct exi_hist *h, const struct exi_place *at)
 {
-    h->txid = it->txid;
-    h->height = it->height;
-    h->confirmed = it->height > 0;
-    h->fee_sat = it->fee_sat;
-    if (!h->confirmed && it->unconf) {
+    h->txid = at->txid;
+    h->height = at->height;
+    h->confirmed = at->height > 0;
+    h->fee_sat = at->fee_sat;
+    if (!h->confirmed && at->unconf) {
         h->height = -1;
     }
 }
 
 int
 exi_view_items(struct exi_view *v, struct exi_items *t,
-               const struct exi_arena *a, const struct exi_skey *s)
+               const struct exi_arena *a, const struct exi_skey *s,
+               uint64_t most)
 {
-    return exi_view_items_above(v, t, a, s, v->h.gen->m.height);
+    return exi_view_items_above(v, t, a, s, most, v->h.gen->m.height);
 }
 
 int
 exi_view_items_above(struct exi_view *v, struct exi_items *t,
                      const struct exi_arena *a, const struct exi_skey *s,
-                     uint32_t height)
+                     uint64_t most, uint32_t height)
 {
     MDB_cursor_op op = MDB_SET_RANGE;
     MDB_val k = { EXI_SKEY_LEN, (void *) s->b }, val;
@@ -129,7 +145,8 @@ exi_view_items_above(struct exi_view *v, struct exi_items *t,
             || memcmp(k.mv_data, s->b, EXI_SKEY_LEN) != 0) {
             break;
         }
-        rc = add_item(v, t, a, k.mv_data, &val, height);
+        v->work++;
+        rc = add_item(v, t, a, k.mv_data, &val, most, height);
         op = MDB_NEXT;
     }
     if (rc && rc != EXI_ENOTFOUND) {

@@ -73,7 +73,7 @@ add_heavy(struct exi_view *v, struct nums *t, const struct exi_skey *s,
         }
     }
     exi_key_heavy(&k, s, chunk, 0);
-    exi_rodb_iter_seek(v->h.heavy, k.b, k.len);
+    exi_rodb_iter_seek_in(v->h.heavy, k.b, k.len, EXI_KEY_HEAVY_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.heavy, &key, &keylen, &val, &vallen))
                == 1
            && keylen == k.len && memcmp(key, k.b, EXI_KEY_HEAVY_PREFIX) == 0) {
@@ -117,7 +117,7 @@ settled_nums(struct exi_view *v, struct nums *t, const struct exi_skey *s)
     int rc;
 
     exi_key_bucket(&k, EXI_KIND_HISTORY, exi_bucket(s->b, bits), 0);
-    exi_rodb_iter_seek(v->h.iter, k.b, k.len);
+    exi_rodb_iter_seek_in(v->h.iter, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.iter, &key, &keylen, &val, &vallen))
                == 1
            && keylen == EXI_KEY_BUCKET_LEN
@@ -128,6 +128,7 @@ settled_nums(struct exi_view *v, struct nums *t, const struct exi_skey *s)
         }
         exi_rodb_iter_next(v->h.iter);
     }
+    v->work += t->n;
     return rc < 0 ? rc : EXI_OK;
 }
 
@@ -191,7 +192,7 @@ emit_items(const struct exi_items *t, unsigned flags, exi_hist_pt fn, void *ctx)
     int rc = EXI_OK;
 
     for (; i < end && rc == EXI_OK; i++) {
-        exi_item_hist(&h, &t->v[i]);
+        exi_place_hist(&h, &t->v[i].at);
         rc = fn(ctx, &h);
     }
     return rc;
@@ -211,7 +212,10 @@ exi_history_light(struct exi_view *v, const struct exi_arena *a,
     if (rc) {
         return rc == EXI_ELIMIT && most != limit ? EXI_EHEAVY : rc;
     }
-    rc = exi_view_items(v, &items, a, s);
+    rc = exi_view_items(v, &items, a, s, light);
+    if (rc == EXI_EMANY) {
+        return EXI_EHEAVY;
+    }
     if (rc == EXI_OK && confirmed && limit != 0
         && nums.n + items.nconfirmed > limit) {
         rc = EXI_ELIMIT;
@@ -241,15 +245,12 @@ add_status(void *ctx, const struct exi_hist *h)
 }
 
 int
-exi_script_status_from(struct exi_view *v, const struct exi_arena *a,
-                       const struct exi_skey *s, uint64_t limit, uint64_t light,
-                       struct exi_mid *mid, uint8_t out[EXI_HASH_LEN],
-                       bool *some)
+exi_script_mid(struct exi_view *v, const struct exi_arena *a,
+               const struct exi_skey *s, uint64_t limit, uint64_t light,
+               struct exi_mid *mid)
 {
     struct nums nums = { v->nums, 0, EXI_VIEW_NUMS, light, 0, a };
     struct exi_mid m = *mid;
-    struct exi_items items;
-    struct exi_status st;
     int rc;
 
     if (m.st.n != 0) {
@@ -269,21 +270,41 @@ exi_script_status_from(struct exi_view *v, const struct exi_arena *a,
     if (rc) {
         return rc == EXI_ELIMIT ? EXI_EHEAVY : rc;
     }
-    rc = nums.skip > 0 ? EXI_EFORMAT : exi_view_items(v, &items, a, s);
-    if (rc == EXI_OK && limit != 0
-        && m.st.n + nums.n + items.nconfirmed > limit) {
-        rc = EXI_ELIMIT;
+    if (nums.skip > 0) {
+        return EXI_EFORMAT;
     }
+    if (limit != 0 && m.st.n + nums.n > limit) {
+        return EXI_ELIMIT;
+    }
+    rc = emit_nums(v, &nums, add_status, &m.st);
     if (rc == EXI_OK) {
-        rc = emit_nums(v, &nums, add_status, &m.st);
+        m.height = v->h.gen->m.height;
+        m.block = v->h.gen->m.block;
+        *mid = m;
+    }
+    return rc;
+}
+
+int
+exi_script_status_from(struct exi_view *v, const struct exi_arena *a,
+                       const struct exi_skey *s, uint64_t limit, uint64_t light,
+                       struct exi_mid *mid, uint8_t out[EXI_HASH_LEN],
+                       bool *some)
+{
+    struct exi_items items;
+    struct exi_status st;
+    int rc = exi_script_mid(v, a, s, limit, light, mid);
+
+    if (rc == EXI_OK) {
+        rc = exi_view_items(v, &items, a, s, light);
+    }
+    if (rc == EXI_OK && limit != 0 && mid->st.n + items.nconfirmed > limit) {
+        rc = EXI_ELIMIT;
     }
     if (rc) {
         return rc;
     }
-    m.height = v->h.gen->m.height;
-    m.block = v->h.gen->m.block;
-    *mid = m;
-    st = m.st;
+    st = mid->st;
     (void) emit_items(&items, EXI_HIST_CONFIRMED | EXI_HIST_MEMPOOL, add_status,
                       &st);
     *some = exi_status_final(&st, out);

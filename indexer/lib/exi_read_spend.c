@@ -10,7 +10,6 @@ int
 exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
                      uint32_t index, struct exi_skey *script)
 {
-    struct exi_rodb_val *holder;
     const uint8_t *val;
     struct exi_key k;
     size_t vallen;
@@ -20,8 +19,7 @@ exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
         return EXI_EAPI;
     }
     exi_key_outpoint(&k, pos->id, index);
-    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &holder, &val,
-                      &vallen);
+    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &val, &vallen);
     if (rc) {
         return rc;
     }
@@ -31,7 +29,6 @@ exi_outpoint_unspent(struct exi_view *v, const struct exi_txpos *pos,
     } else {
         rc = EXI_EFORMAT;
     }
-    exi_rodb_val_free(holder);
     return rc;
 }
 
@@ -65,7 +62,7 @@ find_spender(struct exi_view *v, uint64_t txnum, uint32_t index, uint64_t *by)
     int rc;
 
     exi_key_bucket(&k, EXI_KIND_SPENDER, (uint32_t) (txnum / 64), 0);
-    exi_rodb_iter_seek(v->h.iter, k.b, k.len);
+    exi_rodb_iter_seek_in(v->h.iter, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.iter, &key, &keylen, &val, &vallen))
                == 1
            && keylen == EXI_KEY_BUCKET_LEN

@@ -97,7 +97,7 @@ exi_view_txnum(struct exi_view *v, const struct exi_txid *txid, uint64_t *txnum)
     int rc;
 
     exi_key_bucket(&k, EXI_KIND_TXID, exi_bucket(txid->b, bits), 0);
-    exi_rodb_iter_seek(v->h.iter, k.b, k.len);
+    exi_rodb_iter_seek_in(v->h.iter, k.b, k.len, EXI_KEY_BUCKET_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.iter, &key, &keylen, &val, &vallen))
                == 1
            && keylen >= EXI_KEY_BUCKET_PREFIX

@@ -25,8 +25,8 @@ struct unspent {
 
 #define UNSPENT_START 16
 
-static int
-compare_spent(const void *x, const void *y)
+int
+exi_spent_compare(const void *x, const void *y)
 {
     const struct exi_spent *a = x, *b = y;
     int c = memcmp(a->txid.b, b->txid.b, EXI_HASH_LEN);
@@ -61,7 +61,7 @@ exi_spent_find(const struct exi_spent *spent, size_t n, const uint8_t *txid,
     }
     memcpy(key.txid.b, txid, EXI_HASH_LEN);
     key.index = index;
-    return bsearch(&key, spent, n, sizeof key, compare_spent) != NULL;
+    return bsearch(&key, spent, n, sizeof key, exi_spent_compare) != NULL;
 }
 
 static int
@@ -133,7 +133,7 @@ add_funds(struct unspent *t, const struct exi_item *it)
         if (rd.bad || f.value_sat < 0) {
             return EXI_EFORMAT;
         }
-        rc = add_output(t, it->txid.b, f.index, it->height, f.value_sat);
+        rc = add_output(t, it->at.txid.b, f.index, it->at.height, f.value_sat);
     }
     return rd.bad ? EXI_EFORMAT : rc;
 }
@@ -170,11 +170,13 @@ each_utxo(struct exi_view *v, const struct exi_skey *s, utxo_row_pt fn,
     int rc;
 
     exi_key_utxo(&k, s, 0, 0);
-    exi_rodb_iter_seek(v->h.iter, k.b, EXI_KEY_UTXO_PREFIX);
+    exi_rodb_iter_seek_in(v->h.iter, k.b, EXI_KEY_UTXO_PREFIX,
+                          EXI_KEY_UTXO_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.iter, &key, &keylen, &val, &vallen))
                == 1
            && keylen >= EXI_KEY_UTXO_PREFIX
            && memcmp(key, k.b, EXI_KEY_UTXO_PREFIX) == 0) {
+        v->work++;
         rc = exi_utxo_parse(key, keylen, val, vallen, &txnum, &index, &value);
         if (rc == EXI_OK) {
             rc = fn(ctx, txnum, index, value);
@@ -214,13 +216,14 @@ static int
 gather_spent(struct unspent *t, const struct exi_skey *s,
              struct exi_items *items)
 {
-    int rc = exi_view_items(t->v, items, t->a, s);
+    int rc = exi_view_items(t->v, items, t->a, s, t->limit);
 
+    rc = rc == EXI_EMANY ? EXI_ELIMIT : rc;
     for (size_t i = 0; i < items->n && rc == EXI_OK; i++) {
         rc = add_spends(t, &items->v[i]);
     }
     if (rc == EXI_OK && t->nspent > 1) {
-        qsort(t->spent, t->nspent, sizeof *t->spent, compare_spent);
+        qsort(t->spent, t->nspent, sizeof *t->spent, exi_spent_compare);
     }
     return rc;
 }
@@ -241,28 +244,6 @@ gather_unspent(struct unspent *t, const struct exi_skey *s)
     for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
         rc = add_funds(t, &items.v[i]);
     }
-    return rc;
-}
-
-int
-exi_view_live_unspent(struct exi_view *v, const struct exi_arena *a,
-                      const struct exi_skey *s, struct exi_live_unspent *out)
-{
-    struct unspent t = {
-        .v = v, .a = a, .spent_cap = UNSPENT_START, .cap = UNSPENT_START
-    };
-    struct exi_items items;
-    int rc = EXI_ENOMEM;
-
-    t.spent = a->alloc(a->ctx, UNSPENT_START * sizeof *t.spent);
-    t.u = a->alloc(a->ctx, UNSPENT_START * sizeof *t.u);
-    if (t.spent != NULL && t.u != NULL) {
-        rc = gather_spent(&t, s, &items);
-    }
-    for (size_t i = 0; rc == EXI_OK && i < items.n; i++) {
-        rc = add_funds(&t, &items.v[i]);
-    }
-    *out = (struct exi_live_unspent){ t.spent, t.nspent, t.u, t.n };
     return rc;
 }
 
@@ -387,6 +368,19 @@ settled_sum(struct exi_view *v, const struct exi_skey *s,
     return rc;
 }
 
+/* Makes the sum one that fits the view. */
+static int
+fit_sum(struct exi_view *v, const struct exi_skey *s, enum exi_tokens tokens,
+        uint64_t light, struct exi_sum *sum)
+{
+    int rc = sum_fits(v, sum);
+
+    if (rc == 0) {
+        return settled_sum(v, s, tokens, light, sum);
+    }
+    return rc == 1 ? EXI_OK : rc;
+}
+
 static int
 balance(struct exi_view *v, const struct exi_arena *a, const struct exi_skey *s,
         enum exi_tokens tokens, uint64_t light, struct exi_sum *sum,
@@ -396,15 +390,11 @@ balance(struct exi_view *v, const struct exi_arena *a, const struct exi_skey *s,
     struct sum unconfirmed = confirmed;
     struct exi_sum from = *sum;
     struct exi_items items;
-    int rc = sum_fits(v, &from);
+    int rc = fit_sum(v, s, tokens, light, &from);
 
-    if (rc == 0) {
-        rc = settled_sum(v, s, tokens, light, &from);
-    } else if (rc == 1) {
-        rc = EXI_OK;
-    }
     if (rc == EXI_OK) {
-        rc = exi_view_items_above(v, &items, a, s, from.height);
+        rc = exi_view_items_above(v, &items, a, s, light, from.height);
+        *sum = rc == EXI_EMANY ? from : *sum;
     }
     if (rc) {
         return rc;
@@ -416,7 +406,7 @@ balance(struct exi_view *v, const struct exi_arena *a, const struct exi_skey *s,
         rc = add_effect(i < items.nconfirmed ? &confirmed : &unconfirmed,
                         &items.v[i]);
         if (i < items.nconfirmed
-            && (uint32_t) items.v[i].height <= from.height) {
+            && (uint32_t) items.v[i].at.height <= from.height) {
             from.sat = confirmed.sat;
         }
     }
@@ -426,6 +416,13 @@ balance(struct exi_view *v, const struct exi_arena *a, const struct exi_skey *s,
         *unconfirmed_sat = unconfirmed.sat;
     }
     return rc;
+}
+
+int
+exi_script_sum(struct exi_view *v, const struct exi_skey *s, uint64_t light,
+               struct exi_sum *sum)
+{
+    return fit_sum(v, s, EXI_TOKENS_INCLUDE, light, sum);
 }
 
 int
@@ -483,14 +480,13 @@ static int
 token_settled(struct exi_view *v, uint64_t txnum, uint32_t index, uint8_t *out,
               size_t *len)
 {
-    struct exi_rodb_val *holder;
     const uint8_t *val;
     struct exi_key k;
     size_t n;
     int rc;
 
     exi_key_outpoint(&k, txnum, index);
-    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &holder, &val, &n);
+    rc = exi_rodb_get(v->h.gen->db, &v->cold, k.b, k.len, &val, &n);
     if (rc) {
         return rc;
     }
@@ -500,7 +496,6 @@ token_settled(struct exi_view *v, uint64_t txnum, uint32_t index, uint8_t *out,
     } else {
         rc = EXI_EFORMAT;
     }
-    exi_rodb_val_free(holder);
     return rc;
 }
 

@@ -11,6 +11,17 @@ exi_view_get(struct exi_view *v, enum exi_db db, const void *key, size_t keylen,
 }
 
 int
+exi_live_tx_of(struct exi_live_tx *t, const MDB_val *val, uint32_t tip)
+{
+    int rc = exi_live_tx_decode(t, val->mv_data, val->mv_size);
+
+    if (rc == EXI_OK && (t->height < 0 || (uint32_t) t->height > tip)) {
+        rc = EXI_EFORMAT;
+    }
+    return rc;
+}
+
+int
 exi_view_live_tx(struct exi_view *v, uint64_t id, struct exi_live_tx *t)
 {
     uint8_t key[8];
@@ -20,15 +31,9 @@ exi_view_live_tx(struct exi_view *v, uint64_t id, struct exi_live_tx *t)
     exi_put_be64(key, id);
     rc = exi_view_get(v, EXI_DB_TX, key, sizeof key, &val);
     if (rc == EXI_OK) {
-        rc = exi_live_tx_decode(t, val.mv_data, val.mv_size);
-    } else if (rc == EXI_ENOTFOUND) {
-        rc = EXI_EFORMAT;
+        rc = exi_live_tx_of(t, &val, v->st.tip_height);
     }
-    if (rc == EXI_OK
-        && (t->height < 0 || (uint32_t) t->height > v->st.tip_height)) {
-        rc = EXI_EFORMAT;
-    }
-    return rc;
+    return rc == EXI_ENOTFOUND ? EXI_EFORMAT : rc;
 }
 
 int

@@ -1,8 +1,8 @@
 /*
- * A script's unspent outputs piece by piece; as exi_read_cursor.c.  What the
- * live layer changes is copied when the cursor is made.
+ * A script's unspent outputs piece by piece; as exi_read_cursor.c.
  */
 #include "exi_store.h"
+#include "exi_token.h"
 
 #include <stdlib.h>
 
@@ -18,41 +18,48 @@ struct exi_utxos {
     bool placed; /* the iterator stands there */
     bool end;    /* no more settled ones */
     uint32_t height;
-    struct exi_spent *spent;
-    size_t nspent;
-    size_t item;
-    size_t nitems;
-    struct exi_utxo items[];
+    struct exi_rows *live; /* or NULL */
+    size_t item;           /* of them, the next one */
+    uint32_t fund;         /* of its outputs */
 };
 
-int
-exi_utxos_new(struct exi_view *v, const struct exi_arena *a,
-              const struct exi_skey *s, bool live, struct exi_utxos **out)
+static struct exi_utxos *
+new_utxos(struct exi_store *store, struct exi_gen *gen, bool nowait,
+          const struct exi_skey *s)
 {
-    struct exi_live_unspent l = { .n = 0 };
-    struct exi_utxos *c;
-    int rc = live ? exi_view_live_unspent(v, a, s, &l) : EXI_OK;
+    struct exi_utxos *c = calloc(1, sizeof *c);
 
-    if (rc) {
-        return rc;
+    if (c != NULL) {
+        c->store = store;
+        c->gen = exi_store_ref_gen(store, gen);
+        c->cold.nowait = nowait;
+        c->key = *s;
     }
-    c = calloc(1, sizeof *c + l.n * sizeof *l.u + l.nspent * sizeof *l.spent);
+    return c;
+}
+
+int
+exi_utxos_new(struct exi_view *v, const struct exi_skey *s,
+              struct exi_utxos **out)
+{
+    *out = new_utxos(v->s, v->h.gen, v->cold.nowait, s);
+    return *out != NULL ? EXI_OK : EXI_ENOMEM;
+}
+
+int
+exi_utxos_of(struct exi_rows *rows, struct exi_utxos **out)
+{
+    struct exi_utxos *c;
+
+    if (rows->step != EXI_GATHER_DONE) {
+        return EXI_EAPI;
+    }
+    c = new_utxos(rows->store, rows->gen, rows->nowait, &rows->key);
     if (c == NULL) {
         return EXI_ENOMEM;
     }
-    c->store = v->s;
-    c->gen = exi_store_ref_gen(v->s, v->h.gen);
-    c->cold.nowait = v->cold.nowait;
-    c->key = *s;
-    c->spent = (struct exi_spent *) (c->items + l.n);
-    c->nitems = l.n;
-    c->nspent = l.nspent;
-    if (l.n > 0) {
-        memcpy(c->items, l.u, l.n * sizeof *l.u);
-    }
-    if (l.nspent > 0) {
-        memcpy(c->spent, l.spent, l.nspent * sizeof *l.spent);
-    }
+    c->live = exi_rows_ref(rows);
+    c->item = rows->first;
     *out = c;
     return EXI_OK;
 }
@@ -67,6 +74,7 @@ exi_utxos_free(struct exi_utxos *c)
         exi_rodb_iter_free(c->iter);
     }
     exi_cold_clear(&c->cold);
+    exi_rows_unref(c->live);
     exi_store_unref_gen(c->store, c->gen);
     free(c);
 }
@@ -77,18 +85,12 @@ exi_utxos_cold_take(struct exi_utxos *c, struct exi_cold_list **out)
     return exi_cold_take(&c->cold, out);
 }
 
-size_t
-exi_utxos_size(const struct exi_utxos *c)
-{
-    return sizeof *c + c->nitems * sizeof *c->items
-           + c->nspent * sizeof *c->spent;
-}
-
 void
 exi_utxos_rewind(struct exi_utxos *c)
 {
     c->txnum = c->index = c->height = 0;
-    c->item = 0;
+    c->item = c->live != NULL ? c->live->first : 0;
+    c->fund = 0;
     c->placed = c->end = false;
 }
 
@@ -129,12 +131,12 @@ next_row(struct exi_utxos *c, uint64_t *txnum, uint32_t *index,
     }
     exi_key_utxo(&k, &c->key, c->txnum, c->index);
     if (!c->placed) {
-        exi_rodb_iter_seek(c->iter, k.b, k.len);
+        exi_rodb_iter_seek_in(c->iter, k.b, k.len, EXI_KEY_UTXO_PREFIX);
     }
     rc = exi_rodb_iter_row(c->iter, &key, &keylen, &val, &vallen);
     if (rc == EXI_ECOLD && c->placed) {
         /* it was moved here by a step before, which noted what it lacked */
-        exi_rodb_iter_seek(c->iter, k.b, k.len);
+        exi_rodb_iter_seek_in(c->iter, k.b, k.len, EXI_KEY_UTXO_PREFIX);
         rc = exi_rodb_iter_row(c->iter, &key, &keylen, &val, &vallen);
     }
     c->placed = rc >= 0;
@@ -161,7 +163,8 @@ give(struct exi_utxos *c, uint64_t txnum, uint32_t index, int64_t value_sat,
     if (rc) {
         return rc;
     }
-    if (exi_spent_find(c->spent, c->nspent, p, index)) {
+    if (c->live != NULL
+        && exi_spent_find(c->live->spent, c->live->nspent, p, index)) {
         return EXI_OK;
     }
     rc = exi_gen_height(c->gen, txnum, c->height, &c->height);
@@ -202,6 +205,36 @@ look_ahead(struct exi_utxos *c, uint32_t n)
     c->placed = false;
 }
 
+/* Gives the outputs of live transactions: 1: there are more. */
+static int
+give_live(struct exi_utxos *c, uint32_t budget, exi_utxo_pt fn, void *ctx)
+{
+    const struct exi_rows *r = c->live;
+
+    for (; r != NULL && c->item < r->n; c->item++, c->fund = 0) {
+        const struct exi_row *row = &r->v[c->item];
+        for (; c->fund < row->nfunds; c->fund++) {
+            const struct exi_live_fund *f = &r->funds[row->fund + c->fund];
+            struct exi_utxo u = { row->at.txid, f->index, row->at.height,
+                                  EXI_VALUE_SAT(f->value_sat), false };
+            if (budget-- == 0) {
+                return 1;
+            }
+            if (!exi_spent_find(r->spent, r->nspent, u.txid.b, u.index)) {
+                int rc = fn(ctx, &u);
+                if (rc) {
+                    return rc;
+                }
+            }
+        }
+        if (budget == 0) {
+            return 1;
+        }
+        budget--;
+    }
+    return EXI_OK;
+}
+
 int
 exi_utxos_next(struct exi_utxos *c, uint32_t budget, exi_utxo_pt fn, void *ctx)
 {
@@ -211,7 +244,7 @@ exi_utxos_next(struct exi_utxos *c, uint32_t budget, exi_utxo_pt fn, void *ctx)
     int rc = EXI_OK;
 
     begin_step(c);
-    while (!c->end && budget-- > 0) {
+    for (; !c->end && budget > 0; budget--) {
         rc = next_row(c, &txnum, &index, &value);
         if (rc == 0) {
             c->end = true;
@@ -228,13 +261,7 @@ exi_utxos_next(struct exi_utxos *c, uint32_t budget, exi_utxo_pt fn, void *ctx)
         }
         pass(c, txnum, index);
     }
-    while (c->end && c->item < c->nitems && budget-- > 0) {
-        rc = fn(ctx, &c->items[c->item++]);
-        if (rc) {
-            return rc;
-        }
-    }
-    return !c->end || c->item < c->nitems;
+    return c->end ? give_live(c, budget, fn, ctx) : 1;
 }
 
 int

@@ -78,6 +78,9 @@ void exi_view_nowait(struct exi_view *v, bool nowait);
 /* Whether a query of this snapshot has failed so since the last take. */
 bool exi_view_cold(const struct exi_view *v);
 
+/* How many entries and rows the queries of this snapshot have looked at. */
+uint64_t exi_view_work(const struct exi_view *v);
+
 /* What those queries lacked, yours (exi_cold_free).  EXI_ENOTFOUND: nothing;
  * EXI_ENOMEM. */
 int exi_view_cold_take(struct exi_view *v,
@@ -206,7 +209,7 @@ int exi_history(struct exi_view *v, const struct exi_arena *a,
                 exi_hist_pt fn, void *ctx) EXI_MUST_CHECK;
 
 /* The same if all entries are at most `light`; else EXI_EHEAVY, or EXI_ELIMIT,
- * before the first callback. */
+ * before the first callback; light + 1 are looked at at most. */
 int exi_history_light(struct exi_view *v, const struct exi_arena *a,
                       const struct exi_skey *s, unsigned flags, uint64_t limit,
                       uint64_t light, exi_hist_pt fn, void *ctx) EXI_MUST_CHECK;
@@ -254,8 +257,9 @@ int exi_script_status(struct exi_view *v, const struct exi_arena *a,
 
 /*
  * The same from what was known before, and not more than `light` settled
- * entries at once: EXI_EHEAVY when there are more (read them with a cursor).
- * *mid is a midstate of the script (st.n 0: none), used if the view's chain has
+ * entries at once: EXI_EHEAVY when there are more (read them with a cursor);
+ * nor more than so many live ones: EXI_EMANY (gather them; *mid has the settled
+ * ones then).  *mid is a midstate of the script (st.n 0: none), used if the view's chain has
  * its block, and becomes that of the view's generation.
  */
 struct exi_mid {
@@ -268,10 +272,16 @@ int exi_script_status_from(struct exi_view *v, const struct exi_arena *a,
                            uint64_t light, struct exi_mid *mid,
                            uint8_t out[EXI_HASH_LEN],
                            bool *some) EXI_MUST_CHECK;
+/* Only makes the midstate that of the view's generation.  EXI_EHEAVY,
+ * EXI_ELIMIT. */
+int exi_script_mid(struct exi_view *v, const struct exi_arena *a,
+                   const struct exi_skey *s, uint64_t limit, uint64_t light,
+                   struct exi_mid *mid) EXI_MUST_CHECK;
 
 /*
  * Balance from a known sum of the settled outputs, or from at most `light` of
- * them (0: any number): EXI_EHEAVY.  A sum is used if the view's chain has its
+ * them (0: any number): EXI_EHEAVY; and of live rows: EXI_EMANY (*sum is known
+ * then).  A sum is used if the view's chain has its
  * block and all live rows above that; it becomes that of the view's generation.
  */
 struct exi_sum {
@@ -286,24 +296,69 @@ int exi_balance_from(struct exi_view *v, const struct exi_arena *a,
                      struct exi_sum *sum, int64_t *confirmed_sat,
                      int64_t *unconfirmed_sat) EXI_MUST_CHECK;
 
+/* Only makes the sum one that fits the view.  EXI_EHEAVY. */
+int exi_script_sum(struct exi_view *v, const struct exi_skey *s, uint64_t light,
+                   struct exi_sum *sum) EXI_MUST_CHECK;
+
 /*
- * Cursors: the same answers piece by piece.  A cursor is made in a snapshot and
- * outlives it: it keeps the generation and copies the live rows, so all of it
- * is one picture.  It is freed before the store; one thread at a time.  A step
- * that returns an error may be repeated, unless the callback made it; after
- * EXI_ECOLD (the view must not wait) what *_cold_take() gives is to be read
- * before, and it goes on at the entry that it was at.
+ * A script's live rows, gathered piece by piece: of the view's snapshot, which
+ * is kept until they are all copied, and with its generation.  The snapshot
+ * keeps the writer from using pages again, so nobody may let it wait for
+ * anything but its turn.  Counted; all references by one thread, freed before
+ * the store.
+ */
+struct exi_rows;
+/* With a reference; nothing is read yet.  EXI_ENOMEM, EXI_EIO. */
+int exi_rows_new(struct exi_view *v, const struct exi_skey *s,
+                 struct exi_rows **out) EXI_MUST_CHECK;
+struct exi_rows *exi_rows_ref(struct exi_rows *r);
+void exi_rows_unref(struct exi_rows *r); /* NULL is allowed */
+/* Does as much as copying `budget` rows.  1: there is more to do; 0: all is
+ * there; EXI_EFORMAT, EXI_ENOMEM, EXI_EIO: they are of no use. */
+int exi_rows_gather(struct exi_rows *r, uint32_t budget) EXI_MUST_CHECK;
+
+/* Whether they are what the view would gather. */
+bool exi_rows_same(const struct exi_rows *r, const struct exi_view *v);
+/* Of the snapshot; as long as the rows. */
+const struct exi_live_state *exi_rows_state(const struct exi_rows *r);
+/* Bytes they take. */
+size_t exi_rows_size(const struct exi_rows *r);
+
+/* When all are there: the first one of a confirmed height above this one, or
+ * of the mempool (of those below the generation, too). */
+size_t exi_rows_above(const struct exi_rows *r, uint32_t height);
+/* How many are confirmed above the generation. */
+size_t exi_rows_confirmed(const struct exi_rows *r);
+/* The first above the generation; false: none. */
+bool exi_rows_first(const struct exi_rows *r, struct exi_hist *h);
+/* Adds up to `budget` of them from *at (0 at first) on to the midstate of the
+ * generation, which becomes the script's status.  1: there are more; 0. */
+int exi_rows_status(const struct exi_rows *r, struct exi_status *st, size_t *at,
+                    uint32_t budget) EXI_MUST_CHECK;
+/* Balance from a sum that fits the view they are of; it becomes that of the
+ * generation.  EXI_EFORMAT.  Not of coins with tokens. */
+int exi_rows_balance(const struct exi_rows *r, struct exi_sum *sum,
+                     int64_t *confirmed_sat,
+                     int64_t *unconfirmed_sat) EXI_MUST_CHECK;
+
+/*
+ * Cursors: the same answers piece by piece.  A cursor keeps the generation and
+ * the live rows, so all of it is one picture.  It is freed before the store;
+ * one thread at a time.  A step that returns an error may be repeated, unless
+ * the callback made it; after EXI_ECOLD (the view must not wait) what
+ * *_cold_take() gives is to be read before, and it goes on at the entry that it
+ * was at.
  */
 struct exi_cursor;
-#define EXI_HIST_SETTLED 4 /* alone: nothing of the live layer */
 
-/* History; flags as exi_history.  EXI_ENOMEM, EXI_EFORMAT, EXI_EIO. */
-int exi_cursor_new(struct exi_view *v, const struct exi_arena *a,
-                   const struct exi_skey *s, unsigned flags,
+/* The settled history of the view's generation.  EXI_ENOMEM. */
+int exi_cursor_new(struct exi_view *v, const struct exi_skey *s,
                    struct exi_cursor **out) EXI_MUST_CHECK;
-void exi_cursor_free(struct exi_cursor *c);
-/* Bytes it takes, without iterators. */
-size_t exi_cursor_size(const struct exi_cursor *c);
+/* All of it; flags as exi_history.  EXI_EAPI: not all rows are there;
+ * EXI_ENOMEM. */
+int exi_cursor_of(struct exi_rows *rows, unsigned flags,
+                  struct exi_cursor **out) EXI_MUST_CHECK;
+void exi_cursor_free(struct exi_cursor *c); /* NULL is allowed */
 
 /* As exi_view_cold_take(). */
 int exi_cursor_cold_take(struct exi_cursor *c,
@@ -334,12 +389,13 @@ int exi_cursor_next(struct exi_cursor *c, uint32_t budget, exi_hist_pt fn,
                     void *ctx) EXI_MUST_CHECK;
 
 struct exi_utxos;
-/* Unspent outputs; live false: settled ones, whatever became of them. */
-int exi_utxos_new(struct exi_view *v, const struct exi_arena *a,
-                  const struct exi_skey *s, bool live,
+/* Settled ones of the view's generation, whatever became of them.  EXI_ENOMEM. */
+int exi_utxos_new(struct exi_view *v, const struct exi_skey *s,
                   struct exi_utxos **out) EXI_MUST_CHECK;
-void exi_utxos_free(struct exi_utxos *c);
-size_t exi_utxos_size(const struct exi_utxos *c);
+/* All that are unspent.  EXI_EAPI: not all rows are there; EXI_ENOMEM. */
+int exi_utxos_of(struct exi_rows *rows,
+                 struct exi_utxos **out) EXI_MUST_CHECK;
+void exi_utxos_free(struct exi_utxos *c); /* NULL is allowed */
 int exi_utxos_cold_take(struct exi_utxos *c,
                         struct exi_cold_list **out) EXI_MUST_CHECK;
 /* To the first one again. */

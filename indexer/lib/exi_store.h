@@ -16,7 +16,8 @@
 #include "exi_cold.h"
 #include "exi_merkle_cache.h"
 #include "exi_reader.h"
-#include "exi_readonly_env.h"
+#include "exi_rodb.h"
+#include "exi_runs.h"
 
 enum exi_db {
     EXI_DB_META,
@@ -97,15 +98,28 @@ struct exi_store {
 #define EXI_VIEW_NUMS  512
 #define EXI_VIEW_ITEMS 32
 
-/* What a live transaction does to the script asked for. */
-struct exi_item {
+/* A live transaction and where it stands. */
+struct exi_place {
     struct exi_txid txid;
     int32_t height; /* 0: mempool */
     uint32_t pos;
-    bool unconf; /* mempool: has an unconfirmed input */
-    int64_t fee_sat;
+    int64_t fee_sat; /* mempool only, else -1 */
+    bool unconf;     /* mempool: has an unconfirmed input */
+};
+
+/* What a live transaction does to the script asked for. */
+struct exi_item {
+    struct exi_place at;
     const uint8_t *fx; /* `hist` value */
     size_t fxlen;
+};
+
+/* A snapshot that outlives its view. */
+struct exi_snap {
+    unsigned refs; /* one thread */
+    struct exi_store *store;
+    struct exi_env *env;
+    MDB_txn *txn;
 };
 
 /* What a view keeps between its snapshots. */
@@ -123,9 +137,11 @@ struct exi_view {
     struct exi_view *next;
     bool active;     /* between begin and end; changes under the lock */
     bool hist_ready; /* h.hist was renewed in this snapshot */
+    struct exi_snap *snap; /* h.txn, if others have it, too; else NULL */
     struct exi_held h;
     struct exi_live_state st;
     struct exi_cold cold; /* what the query at hand lacks */
+    uint64_t work;        /* entries and rows looked at in this snapshot */
     uint64_t nums[EXI_VIEW_NUMS];
     struct exi_item items[EXI_VIEW_ITEMS];
 };
@@ -155,6 +171,11 @@ void exi_store_unref_env(struct exi_store *s, struct exi_env *e);
  */
 /* Lets go of what idle views hold and the store does not use any more. */
 void exi_view_tidy(struct exi_store *s);
+/* The view's snapshot with a new reference: it stays when the view ends, which
+ * keeps the writer from using pages again (exi_snap_unref() soon).  NULL: out
+ * of memory. */
+struct exi_snap *exi_view_share(struct exi_view *v) EXI_MUST_CHECK;
+void exi_snap_unref(struct exi_snap *s);
 
 /*
  * exi_store_gen.c
@@ -229,6 +250,9 @@ int exi_view_get(struct exi_view *v, enum exi_db db, const void *key,
 /* Record of a local id; EXI_EFORMAT when it is not there. */
 int exi_view_live_tx(struct exi_view *v, uint64_t id,
                      struct exi_live_tx *t) EXI_MUST_CHECK;
+/* The same record from its row; tip: of the snapshot. */
+int exi_live_tx_of(struct exi_live_tx *t, const MDB_val *val,
+                   uint32_t tip) EXI_MUST_CHECK;
 /* Row of `block`; EXI_ENOTFOUND. */
 int exi_view_live_block(struct exi_view *v, uint32_t height,
                         struct exi_live_block *b) EXI_MUST_CHECK;
@@ -267,21 +291,34 @@ int exi_view_txnum(struct exi_view *v, const struct exi_txid *txid,
  * exi_read_items.c
  */
 /* Live rows of a script above the generation and in the mempool, in protocol
- * order; good until the next call or the end of the snapshot. */
+ * order; good until the next call or the end of the snapshot.  EXI_EMANY: more
+ * than `most` (0: any number). */
 int exi_view_items(struct exi_view *v, struct exi_items *t,
-                   const struct exi_arena *a,
-                   const struct exi_skey *s) EXI_MUST_CHECK;
+                   const struct exi_arena *a, const struct exi_skey *s,
+                   uint64_t most) EXI_MUST_CHECK;
 /* The same above another height than the generation's (live_floor - 1 or
  * more). */
 int exi_view_items_above(struct exi_view *v, struct exi_items *t,
                          const struct exi_arena *a, const struct exi_skey *s,
-                         uint32_t height) EXI_MUST_CHECK;
-/* The item as an entry of a history. */
-void exi_item_hist(struct exi_hist *h, const struct exi_item *it);
+                         uint64_t most, uint32_t height) EXI_MUST_CHECK;
+/* A transaction's place from its record. */
+void exi_place_of(struct exi_place *at, const struct exi_live_tx *tx);
+/* Protocol order: confirmed by place in the chain, then the mempool. */
+int exi_place_compare(const struct exi_place *a, const struct exi_place *b);
+/* The place as an entry of a history. */
+void exi_place_hist(struct exi_hist *h, const struct exi_place *at);
 
 /*
- * exi_read_unspent.c
+ * exi_read_rows.c
  */
+
+/* A live transaction of a script, gathered. */
+struct exi_row {
+    struct exi_place at; /* first */
+    int64_t delta_sat;   /* funds less spends */
+    uint32_t fund;       /* of exi_rows.funds, the first and how many */
+    uint32_t nfunds;
+};
 
 /* An output that a live transaction spends. */
 struct exi_spent {
@@ -289,18 +326,42 @@ struct exi_spent {
     uint32_t index;
 };
 
-/* What the live layer changes of a script's unspent outputs: settled ones that
- * are spent (ascending), live ones that are not (in protocol order); good as
- * long as the arena. */
-struct exi_live_unspent {
-    struct exi_spent *spent;
-    size_t nspent;
-    struct exi_utxo *u;
-    size_t n;
+enum exi_gather {
+    EXI_GATHER_ROWS,
+    EXI_GATHER_ORDER,
+    EXI_GATHER_SPENT,
+    EXI_GATHER_DONE
 };
-int exi_view_live_unspent(struct exi_view *v, const struct exi_arena *a,
-                          const struct exi_skey *s,
-                          struct exi_live_unspent *out) EXI_MUST_CHECK;
+
+struct exi_rows {
+    unsigned refs; /* one thread */
+    struct exi_store *store;
+    struct exi_gen *gen;
+    struct exi_live_state st;
+    bool nowait; /* of the view */
+    struct exi_skey key;
+    enum exi_gather step;
+    struct exi_snap *snap; /* until all rows are copied */
+    MDB_cursor *hist;
+    MDB_cursor *tx;
+    struct exi_runs sort;
+    struct exi_row *v; /* in protocol order when done */
+    size_t n;
+    size_t cap;
+    size_t first;      /* the first one above the generation */
+    size_t nconfirmed; /* all of them, also below it */
+    struct exi_live_fund *funds;
+    size_t nfunds;
+    size_t funds_cap;
+    struct exi_spent *spent; /* ascending when done */
+    size_t nspent;
+    size_t spent_cap;
+};
+
+/*
+ * exi_read_unspent.c
+ */
+int exi_spent_compare(const void *x, const void *y);
 bool exi_spent_find(const struct exi_spent *spent, size_t n,
                     const uint8_t *txid, uint32_t index);
 /* A `U` row's parts.  EXI_EFORMAT. */

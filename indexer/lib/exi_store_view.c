@@ -186,6 +186,7 @@ begin_once(struct exi_view *v)
     take(v, &old);
     drop(v->s, &old);
     v->hist_ready = false;
+    v->work = 0;
     exi_cold_begin(&v->cold);
     if (v->h.env != NULL) {
         rc = EXI_ESTALE;
@@ -232,10 +233,54 @@ exi_view_begin(struct exi_view *v)
 void
 exi_view_end(struct exi_view *v)
 {
-    if (v->active) {
-        mdb_txn_reset(v->h.txn);
-        release(v);
+    if (!v->active) {
+        return;
     }
+    if (v->snap != NULL) {
+        exi_snap_unref(v->snap);
+        v->snap = NULL;
+        v->h.txn = NULL; /* the snapshot's */
+    } else {
+        mdb_txn_reset(v->h.txn);
+    }
+    release(v);
+}
+
+struct exi_snap *
+exi_view_share(struct exi_view *v)
+{
+    if (v->snap == NULL) {
+        v->snap = calloc(1, sizeof *v->snap);
+        if (v->snap == NULL) {
+            return NULL;
+        }
+        v->snap->refs = 1; /* the view's */
+        v->snap->store = v->s;
+        v->snap->env = v->h.env;
+        v->snap->txn = v->h.txn;
+        pthread_mutex_lock(&v->s->lock);
+        v->h.env->refs++;
+        pthread_mutex_unlock(&v->s->lock);
+    }
+    v->snap->refs++;
+    return v->snap;
+}
+
+void
+exi_snap_unref(struct exi_snap *s)
+{
+    if (--s->refs > 0) {
+        return;
+    }
+    mdb_txn_abort(s->txn);
+    exi_store_unref_env(s->store, s->env);
+    free(s);
+}
+
+uint64_t
+exi_view_work(const struct exi_view *v)
+{
+    return v->work;
 }
 
 const struct exi_live_state *

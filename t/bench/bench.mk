@@ -7,14 +7,19 @@ chaingen_c := $(sort $(wildcard t/bench/chaingen*.c))
 load_c := $(sort $(wildcard t/bench/load*.c))
 bench_o := $(call obj,$(bench_c) $(chaingen_c) $(load_c))
 
-.PHONY: bench bench-serve
+.PHONY: bench bench-serve bench-all
 bench: $(bench_c:t/bench/%.c=$(BUILD)/bench/%) $(BUILD)/bench/chaingen \
        $(BUILD)/bench/load
 
 # The table of docs/performance.md, "Serving": SERVE_ARGS='--txs 200000' for a
 # shorter chain, --help for more.
 bench-serve: all bench
-	$(Q)perl -It/lib t/bench/serve.pl $(SERVE_ARGS)
+	$(Q)perl -It/lib -It/bench t/bench/serve.pl $(SERVE_ARGS)
+
+# All of them, one table at the end: BENCH_ALL='--parts serve,latency' and more,
+# see t/bench/all.pl.
+bench-all: all bench | nodes
+	$(Q)ELECTRUMX_BUILD=$(BUILD) perl -It/bench t/bench/all.pl $(BENCH_ALL)
 
 # The same chain everywhere: no fused multiply-add.
 $(call obj,$(chaingen_c)): bench_flags = -ffp-contract=off
@@ -51,6 +56,6 @@ $(BUILD)/bench/load: $(call obj,$(load_c)) $(BUILD)/libexi.a
 # From the node to the wallet, and a large mempool.
 .PHONY: bench-latency
 bench-latency: all $(BUILD)/bench/bench_live
-	@perl -It/lib t/bench/latency.pl
+	@perl -It/lib -It/bench t/bench/latency.pl
 	@dir=$$(mktemp -d); $(BUILD)/bench/bench_live $$dir; rc=$$?; \
 	    rm -rf $$dir; exit $$rc

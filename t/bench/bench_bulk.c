@@ -20,7 +20,7 @@
 #include "bulk.h"
 #include "exi_bytes.h"
 #include "exi_hex.h"
-#include "exi_readonly_env.h"
+#include "exi_rodb.h"
 #include "exi_script.h"
 #include "exi_sha256.h"
 #include "log.h"
@@ -103,7 +103,6 @@ show_rows(const char *data, const struct exi_live_gen *g, double txs,
 static uint64_t
 history(struct exi_rodb *db, const struct exi_skey *k, uint8_t bits)
 {
-    struct exi_rodb_val *holder;
     struct exi_hist_slot slot;
     const uint8_t *val;
     size_t vallen;
@@ -112,8 +111,7 @@ history(struct exi_rodb *db, const struct exi_skey *k, uint8_t bits)
     bool first = true;
 
     exi_key_bucket(&key, EXI_KIND_HISTORY, exi_bucket(k->b, bits), 0);
-    if (exi_rodb_get(db, NULL, key.b, key.len, &holder, &val, &vallen)
-        != EXI_OK) {
+    if (exi_rodb_get(db, NULL, key.b, key.len, &val, &vallen) != EXI_OK) {
         return 0;
     }
     if (exi_hist_find(&slot, val, vallen, k, bits) == EXI_OK) {
@@ -124,7 +122,6 @@ history(struct exi_rodb *db, const struct exi_skey *k, uint8_t bits)
         }
         n = slot.heavy ? slot.count : n;
     }
-    exi_rodb_val_free(holder);
     return n;
 }
 

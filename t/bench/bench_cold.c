@@ -5,6 +5,7 @@
  *     bench_cold prepare FILE DATA_DIR       a live layer, DATA_DIR/cold.keys
  *     bench_cold history|balance DATA_DIR [n [wait]]
  *     bench_cold warm DATA_DIR [n]
+ *     bench_cold drop DIR                    files below it, from the page cache
  *
  * history, balance: of n random scripts with 2 entries, after the files were
  * dropped from the page cache; as a worker does it (ask, read what is noted,
@@ -22,7 +23,7 @@
 
 #include "exi_cold.h"
 #include "exi_reader.h"
-#include "exi_readonly_env.h"
+#include "exi_rodb.h"
 #include "exi_sha256.h"
 #include "live.h"
 #include "settle.h"
@@ -389,10 +390,15 @@ main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "prepare") == 0) {
         return prepare(argv[2], argv[3]);
     }
+    if (argc == 3 && strcmp(argv[1], "drop") == 0) {
+        drop(argv[2]);
+        return 0;
+    }
     if (argc < 3 || n == 0) {
         fprintf(stderr, "bench_cold prepare FILE DATA_DIR\n"
                         "bench_cold history|balance DATA_DIR [n [wait]]\n"
-                        "bench_cold warm DATA_DIR [n]\n");
+                        "bench_cold warm DATA_DIR [n]\n"
+                        "bench_cold drop DIR\n");
         return 2;
     }
     f = key_file(argv[2], "r");

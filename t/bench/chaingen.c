@@ -103,6 +103,9 @@ static const struct option_row {
       "side files PREFIX.json, .samples.tsv, .txs.tsv, .utxos.tsv [--out]" },
     { "blocks", U32, &cg_opts.blocks, 1, 5e6, "N",
       "blocks after genesis [2000]" },
+    { "after", U32, &cg_opts.after, 1, 1e6, "N",
+      "the last N blocks go to FILE.after; side files of the chain before them, "
+      "and PREFIX.after.json and so on of all of it" },
     { "txs-per-block", REAL, &cg_opts.txs_per_block, 1, 20000, "X",
       "mean transactions per block over the whole chain [100]" },
     { "growth", REAL, &cg_opts.growth, 0, 10, "G",
@@ -252,6 +255,10 @@ read_options(int argc, char **argv)
     if (cg_opts.side == NULL) {
         cg_opts.side = cg_opts.out;
     }
+    if (cg_opts.after >= cg_opts.blocks
+        || (cg_opts.after > 0 && cg_opts.split_mb > 0)) {
+        cg_die("--after: fewer than --blocks, and not with --split-mb");
+    }
     set_spend_age();
     set_times();
     if (cg_opts.split_mb > 0 && mkdir(cg_opts.out, 0777) != 0
@@ -383,6 +390,16 @@ begin_block(uint32_t h)
     }
 }
 
+/* Side files of the chain so far; what follows is the same without them. */
+static void
+begin_after(uint32_t h, int64_t t, double start)
+{
+    cg_seed_keep();
+    cg_write_side("", h, t, now() - start);
+    cg_seed_back();
+    cg_open_after();
+}
+
 static void
 make_chain(double start)
 {
@@ -403,6 +420,9 @@ make_chain(double start)
             t += (int64_t) cg_below(o->interval);
         }
         cg_finish_block(h, (uint32_t) t);
+        if (h + o->after == o->blocks && o->after > 0) {
+            begin_after(h, t, start);
+        }
         if (h % 1000 == 0 || h == o->blocks) {
             fprintf(stderr,
                     "height %u: %" PRIu64 " txs, %" PRIu64
@@ -434,7 +454,8 @@ main(int argc, char **argv)
                 cg_totals.txs, total_txs);
     }
     cg_close_out();
-    cg_write_side(now() - start);
+    cg_write_side(cg_opts.after > 0 ? ".after" : "", cg_opts.blocks,
+                  cg_opts.end_time, now() - start);
     free(cg_stats);
     free(cg_due);
     free(cg_utxos);

@@ -55,6 +55,7 @@ enum cg_kind {
 
 struct cg_opts {
     uint32_t blocks;
+    uint32_t after; /* the last ones of them, in a file of their own */
     double txs_per_block;
     double growth;
     double plateau;
@@ -175,6 +176,10 @@ void *cg_realloc(void *p, size_t n); /* never NULL */
 
 uint64_t cg_mix(uint64_t z); /* bijective */
 void cg_seed(uint64_t seed);
+/* Puts the state aside, or takes it back: what is drawn in between changes no
+ * later number. */
+void cg_seed_keep(void);
+void cg_seed_back(void);
 uint64_t cg_rnd(void);
 double cg_rndf(void); /* [0, 1) */
 bool cg_chance(double p);
@@ -269,10 +274,14 @@ void cg_free_utxo(uint32_t slot);
 void cg_make_tx(uint32_t height, uint32_t remaining, double progress);
 
 void cg_open_out(void);
+void cg_open_after(void); /* for the blocks of --after */
 void cg_close_out(void);
 void cg_write_genesis(void); /* if wanted; sets cg_prev_hash */
 void cg_finish_block(uint32_t height, uint32_t time);
 
-void cg_write_side(double seconds);
+/* The side files of the chain up to a height, the last block's time with it;
+ * infix: "", or what stands between prefix and ending. */
+void cg_write_side(const char *infix, uint32_t height, int64_t time,
+                   double seconds);
 
 #endif /* CHAINGEN_H */

@@ -46,6 +46,21 @@ cg_open_out(void)
     file_bytes = 0;
 }
 
+void
+cg_open_after(void)
+{
+    char path[4096];
+
+    cg_close_out();
+    snprintf(path, sizeof(path), "%s.after", cg_opts.out);
+    file = fopen(path, "wb");
+    if (file == NULL) {
+        cg_die("%s: %s", path, strerror(errno));
+    }
+    setvbuf(file, NULL, _IOFBF, 4 << 20);
+    file_bytes = 0;
+}
+
 static void
 put(const void *p, size_t n)
 {

@@ -4,7 +4,7 @@
  */
 #include "chaingen.h"
 
-static uint64_t state[4];
+static uint64_t state[4], kept[4];
 
 uint64_t
 cg_mix(uint64_t z)
@@ -21,6 +21,18 @@ cg_seed(uint64_t seed)
     for (uint64_t i = 0; i < 4; i++) {
         state[i] = cg_mix(seed + i);
     }
+}
+
+void
+cg_seed_keep(void)
+{
+    memcpy(kept, state, sizeof(kept));
+}
+
+void
+cg_seed_back(void)
+{
+    memcpy(state, kept, sizeof(state));
 }
 
 static uint64_t

@@ -2,7 +2,8 @@
  * chaingen: side files with what is true of the chain: PREFIX.samples.tsv
  * (history length, outputs and balance of sample scripts), PREFIX.txs.tsv
  * (sample transactions), PREFIX.utxos.tsv (outputs to make transactions with),
- * PREFIX.json (totals).
+ * PREFIX.json (totals).  With --after these are of the chain before, and
+ * PREFIX.after.json and so on of all of it.
  */
 #include "chaingen.h"
 
@@ -12,13 +13,15 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+static const char *side_infix;
+
 static FILE *
 side_open(const char *suffix)
 {
     char path[4096];
     FILE *f;
 
-    snprintf(path, sizeof(path), "%s%s", cg_opts.side, suffix);
+    snprintf(path, sizeof(path), "%s%s%s", cg_opts.side, side_infix, suffix);
     f = fopen(path, "w");
     if (f == NULL) {
         cg_die("%s: %s", path, strerror(errno));
@@ -277,17 +280,17 @@ json_list(FILE *f, const char *name, const char *const *names,
 }
 
 static void
-json_chain(FILE *f)
+json_chain(FILE *f, uint32_t height, int64_t time)
 {
     const struct cg_totals *t = &cg_totals;
     char tip[65];
 
     cg_hex_reversed(tip, cg_prev_hash, 32);
     json_u64(f, "seed", cg_opts.seed);
-    json_u64(f, "height", cg_opts.blocks);
+    json_u64(f, "height", height);
     fprintf(f, "  \"tip\": \"%s\",\n  \"tip_time\": %" PRId64 ",\n", tip,
-            cg_opts.end_time);
-    json_u64(f, "blocks", cg_opts.blocks);
+            time);
+    json_u64(f, "blocks", height);
     json_u64(f, "txs", t->txs);
     json_u64(f, "txs_with_genesis", t->txs + 1);
     json_u64(f, "txs_with_witness_not_coinbase", t->witness_txs);
@@ -330,7 +333,7 @@ json_scripts(FILE *f)
 }
 
 static void
-write_totals(double seconds)
+write_totals(uint32_t height, int64_t time, double seconds)
 {
     static const char *const ages[] = { "0",     "1",        "2-6",
                                         "7-144", "145-1000", ">1000" };
@@ -339,7 +342,7 @@ write_totals(double seconds)
 
     getrusage(RUSAGE_SELF, &ru);
     fprintf(f, "{\n");
-    json_chain(f);
+    json_chain(f, height, time);
     json_scripts(f);
     json_list(f, "outputs_by_kind", cg_kind_name, cg_totals.kind_outs,
               CG_KINDS);
@@ -353,10 +356,11 @@ write_totals(double seconds)
 }
 
 void
-cg_write_side(double seconds)
+cg_write_side(const char *infix, uint32_t height, int64_t time, double seconds)
 {
+    side_infix = infix;
     write_samples();
     write_txs();
     write_utxos();
-    write_totals(seconds);
+    write_totals(height, time, seconds);
 }

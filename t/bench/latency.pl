@@ -4,7 +4,8 @@
 # transaction or a block, with a mempool of 20,000 and a real node.
 #
 #   make bench-latency                  # or, after a build:
-#   perl -It/lib t/bench/latency.pl     # ZMQ=0: without the node's messages
+#   perl -It/lib -It/bench t/bench/latency.pl    # ZMQ=0: without the node's
+#                                                # messages
 #
 # POOL (20000), TXS (300 transactions sent one by one), BLOCKS (10 of each).
 # A transaction's time runs from the answer of sendrawtransaction, a block's
@@ -12,7 +13,8 @@
 
 use strict;
 use warnings;
-use lib 't/lib';
+use lib qw(t/lib t/bench);
+use Figures;
 use ElectrumX::Test;
 use ElectrumX::Scenario;
 use Time::HiRes qw(sleep time);
@@ -43,6 +45,7 @@ fill();
 transactions();
 small_blocks();
 large_blocks();
+print_figures();
 $t->stop_nginx;
 $t->stop_indexer;
 $t->done;
@@ -111,11 +114,14 @@ sub cpu {
     return ($f[11] + $f[12]) * 10;
 }
 
+# With the targets (ms) of the median and of p99; undef: none.
 sub say_times {
-    my ($what, @ms) = @_;
+    my ($what, $median, $p99, @ms) = @_;
     @ms = sort { $a <=> $b } @ms;
     printf "# %-34s median %6.1f ms  p99 %6.1f ms  most %6.1f ms\n", $what,
         $ms[@ms / 2], $ms[int @ms * 0.99], $ms[-1];
+    at_most("$what, median", $ms[@ms / 2], $median, 'ms');
+    at_most("$what, p99", $ms[int @ms * 0.99], $p99, 'ms') if $p99;
 }
 
 sub transactions {
@@ -130,7 +136,8 @@ sub transactions {
             sub { $_[0][0] eq $tx->{sh} });
         push @ms, (time - $sent) * 1000;
     }
-    say_times('transaction -> status', @ms);
+    my $how = $ZMQ ? '' : ', without ZMQ';
+    say_times("mempool of $POOL: transaction -> status$how", 50, 200, @ms);
     printf "# indexer CPU for each: %.2f ms\n", (cpu() - $cpu) / $TXS;
 }
 
@@ -145,7 +152,7 @@ sub hashblock_time {
 
 # Blocks of these transactions, of which some are subscribed to.
 sub blocks {
-    my ($what, $n, $each, $watched) = @_;
+    my ($what, $n, $each, $watched, $limit) = @_;
     my (@header, @status, @cpu);
     for (1 .. $n) {
         my @txs = splice @pool, 0, $each;
@@ -171,15 +178,16 @@ sub blocks {
         push @status, ($status - $at) * 1000;
         push @cpu, cpu() - $cpu;
     }
-    say_times("$what: header", @header);
-    say_times("$what: $watched statuses", @status);
+    say_times("$what: header", $limit->[0], undef, @header);
+    say_times("$what: $watched statuses", $limit->[1], undef, @status);
     @cpu = sort { $a <=> $b } @cpu;
     printf "# indexer CPU for each: %.0f ms\n", $cpu[@cpu / 2];
 }
 
-sub small_blocks { blocks('block of 10', $BLOCKS, 10, 10) }
+sub small_blocks { blocks('block of 10', $BLOCKS, 10, 10, [20, 50]) }
 
 sub large_blocks {
     my $n = int(@pool / 4000);
-    blocks('block of 4,000', $n < $BLOCKS ? $n : $BLOCKS, 4000, 200);
+    blocks('block of 4,000', $n < $BLOCKS ? $n : $BLOCKS, 4000, 200,
+        [150, 300]);
 }

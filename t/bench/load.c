@@ -110,7 +110,7 @@ static const struct row {
     { "kind", KIND, &load_opts.kind,
       "ping header history balance listunspent subscribe tx merkle mix" },
     { "once", FLAG, &load_opts.once,
-      "each of the list once, then end; one thread" },
+      "each of the list (or --requests of them) once, then end; one thread" },
     { "hot", FLAG, &load_opts.hot, "always the first of the list" },
     { "scripts", TEXT, &load_opts.scripts, "chaingen's PREFIX.samples.tsv" },
     { "class", TEXT, &load_opts.class, "of the samples, or a list [all]" },
@@ -231,7 +231,9 @@ main(int argc, char **argv)
     load_lists();
     if (load_opts.once) {
         load_opts.threads = 1;
-        load_opts.requests = load_listed();
+        if (load_opts.requests == 0 || load_opts.requests > load_listed()) {
+            load_opts.requests = load_listed();
+        }
     }
     return load_opts.idle > 0 ? load_idle() : load_run();
 }

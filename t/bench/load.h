@@ -79,6 +79,11 @@ size_t load_listed(void);
 #define LOAD_REQUEST_MAX 256
 size_t load_request(char *out, int kind, uint64_t id, uint64_t *random);
 
+/* Writes server.version, which some servers want first on each connection; its
+ * id is LOAD_HELLO. */
+#define LOAD_HELLO UINT32_MAX
+size_t load_hello(char *out);
+
 /* Writes the subscription of script `sub` of idle connection `conn`; number 0
  * is a script of its own, PUSH(conn) PUSH(0) OP_2DROP OP_TRUE with pushes of 4
  * bytes LE; the others are of the list. */

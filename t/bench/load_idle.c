@@ -30,6 +30,9 @@
 /* New connections under way at a time. */
 #define OPENING 200
 
+/* Until a connection is up: version, headers, scripts. */
+#define ANSWERS (load_opts.subs + 2)
+
 struct client {
     struct load_conn conn;
     uint32_t answers; /* subscriptions that were answered */
@@ -85,6 +88,7 @@ subscribe(struct client *c)
                                   "\"params\":[]}";
     char buf[LOAD_REQUEST_MAX];
 
+    load_put(&c->conn, buf, load_hello(buf));
     load_put(&c->conn, headers, sizeof(headers) - 1);
     for (uint32_t i = 0; i < load_opts.subs; i++) {
         load_put(&c->conn, buf,
@@ -113,7 +117,7 @@ message(struct client *c, const char *msg, size_t n)
 
     switch (load_check(msg, n, &id)) {
     case LOAD_ANSWER:
-        if (++c->answers == load_opts.subs + 1) {
+        if (++c->answers == ANSWERS) {
             up++;
             opening--;
         }
@@ -130,7 +134,7 @@ message(struct client *c, const char *msg, size_t n)
 static void
 gone(struct client *c)
 {
-    if (c->answers == load_opts.subs + 1) {
+    if (c->answers == ANSWERS) {
         up--;
     } else {
         opening--;

@@ -218,6 +218,14 @@ load_request(char *out, int kind, uint64_t id, uint64_t *random)
 }
 
 size_t
+load_hello(char *out)
+{
+    char *p = put_head(out, LOAD_HELLO, "server.version");
+
+    return (size_t) (put(p, "\"load\",[\"1.4\",\"1.6\"]]}") - out);
+}
+
+size_t
 load_subscription(char *out, uint32_t conn, uint32_t sub, uint64_t id)
 {
     uint8_t script[] = { 4, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0x6d, 0x51 };

@@ -118,7 +118,7 @@ answered(struct worker *w, struct load_conn *c, const char *msg, size_t n,
     uint64_t id = UINT64_MAX;
     enum load_answer a = load_check(msg, n, &id);
 
-    if (a == LOAD_NOTE) {
+    if (a == LOAD_NOTE || (a == LOAD_ANSWER && id == LOAD_HELLO)) {
         return;
     }
     if (a == LOAD_ERROR && id == UINT64_MAX) {
@@ -143,6 +143,7 @@ answered(struct worker *w, struct load_conn *c, const char *msg, size_t n,
 static void
 event(struct worker *w, struct load_conn *c, uint32_t events)
 {
+    char buf[LOAD_REQUEST_MAX];
     const char *msg;
     size_t n;
     uint64_t now;
@@ -162,6 +163,7 @@ event(struct worker *w, struct load_conn *c, uint32_t events)
     }
     if (c->upgraded && !c->asked) {
         c->asked = true;
+        load_put(c, buf, load_hello(buf));
         for (uint32_t i = 0; i < load_opts.pipeline; i++) {
             ask(w, c, i);
         }

@@ -275,6 +275,11 @@ ngx_electrumx_cold_text(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v,
     ngx_str_null(text);
 }
 
+void
+ngx_electrumx_cold_copy(ngx_electrumx_req_t *r, ngx_str_t *text)
+{
+}
+
 ngx_int_t
 ngx_electrumx_cold_request(ngx_electrumx_req_t *r, ngx_str_t *text,
                            ngx_int_t rc)

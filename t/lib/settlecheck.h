@@ -8,7 +8,7 @@
 #include "chainmodel.h"
 
 #include "exi_hex.h"
-#include "exi_readonly_env.h"
+#include "exi_rodb.h"
 #include "settle.h"
 
 #include <dirent.h>

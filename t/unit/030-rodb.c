@@ -6,7 +6,7 @@
 #include "../lib/tap.h"
 
 #include "../lib/rnd.h"
-#include "exi_readonly_env.h"
+#include "exi_rodb.h"
 #include "settle_db.h"
 
 #include <dirent.h>
@@ -102,7 +102,6 @@ write_rows(struct settle_db *db, uint32_t from, uint32_t to, unsigned g)
 static bool
 rows_right(struct exi_rodb *db, uint32_t n, unsigned g)
 {
-    struct exi_rodb_val *h;
     const uint8_t *v, *k;
     uint8_t key[8], want[200];
     struct exi_rodb_iter *it;
@@ -114,7 +113,7 @@ rows_right(struct exi_rodb *db, uint32_t n, unsigned g)
         bool there = i < n && row_exists(i, g);
 
         row_key(key, i);
-        rc = exi_rodb_get(db, NULL, key, 8, &h, &v, &vlen);
+        rc = exi_rodb_get(db, NULL, key, 8, &v, &vlen);
         if (rc != (there ? EXI_OK : EXI_ENOTFOUND)) {
             diag("row %u: %d", i, rc);
             return false;
@@ -125,7 +124,6 @@ rows_right(struct exi_rodb *db, uint32_t n, unsigned g)
             return false;
         }
         if (rc == EXI_OK) {
-            exi_rodb_val_free(h);
         }
         exist += there;
     }
@@ -312,14 +310,13 @@ test_seeks(void)
 {
     struct exi_rodb *db = open_reader("c3");
     unsigned threads = count_dir("/proc/self/task");
-    struct exi_rodb_val *h;
     const uint8_t *v;
     size_t vlen;
     uint32_t x;
 
     for (unsigned i = 0; i < 50000; i++) {
         x = (uint32_t) rnd();
-        if (exi_rodb_get(db, NULL, &x, 4, &h, &v, &vlen) != EXI_ENOTFOUND) {
+        if (exi_rodb_get(db, NULL, &x, 4, &v, &vlen) != EXI_ENOTFOUND) {
             each(false, "found what is not there");
         }
     }
@@ -429,20 +426,18 @@ test_damage(void)
             continue;
         }
         for (uint32_t k = 0; k < 1000; k++) {
-            struct exi_rodb_val *h;
             const uint8_t *v;
             uint8_t key[8], want[200];
             size_t vlen;
             int rc;
 
             row_key(key, k);
-            rc = exi_rodb_get(db, NULL, key, 8, &h, &v, &vlen);
+            rc = exi_rodb_get(db, NULL, key, 8, &v, &vlen);
             errors += rc == EXI_EIO;
             wrong += row_exists(k, 0) != (rc == EXI_OK) && rc != EXI_EIO;
             if (rc == EXI_OK) {
                 wrong +=
                     row_value(want, k, 0) != vlen || memcmp(v, want, vlen) != 0;
-                exi_rodb_val_free(h);
             }
         }
         exi_rodb_close(db);

@@ -442,10 +442,16 @@ walk(struct query *q, struct steps *s, uint32_t budget, bool evicting)
     struct exi_cursor *c;
     struct exi_utxos *u;
     struct exi_sum sum = { .known = false };
+    struct exi_rows *rows;
     int rc;
 
-    lr_must(exi_cursor_new(q->v, &lb_arena, key, 3, &c));
-    lr_must(exi_utxos_new(q->v, &lb_arena, key, true, &u));
+    lr_must(exi_rows_new(q->v, key, &rows));
+    while ((rc = exi_rows_gather(rows, budget)) == 1) {
+    }
+    lr_must(rc);
+    lr_must(exi_cursor_of(rows, EXI_HIST_CONFIRMED | EXI_HIST_MEMPOOL, &c));
+    lr_must(exi_utxos_of(rows, &u));
+    exi_rows_unref(rows);
     while ((rc = exi_cursor_count(c, budget, 0)) != EXI_OK) {
         if (rc == EXI_ECOLD) {
             step_read(s, exi_cursor_cold_take(c, &l), &l);

@@ -593,18 +593,40 @@ test_rest(void)
     fake_stop(f);
 }
 
-/* A block is its hash again, as 80 times the last byte. */
+/* A block of one small transaction, full of `fill`. */
+#define BLOCK_LEN (EXI_HEADER_LEN + 1 + 60)
+
+static void
+make_block(uint8_t b[BLOCK_LEN], uint8_t fill)
+{
+    uint8_t *tx = b + EXI_HEADER_LEN + 1;
+
+    memset(b, fill, BLOCK_LEN);
+    b[EXI_HEADER_LEN] = 1;
+    tx[4] = 1;  /* inputs; 36 bytes are what is spent */
+    tx[41] = 0; /* length of its script */
+    tx[46] = 1; /* outputs */
+    tx[55] = 0; /* length of its script */
+    exi_sha256d(b + 36, tx, 60);
+}
+
+/* That of 'r' over REST, that of 0xaa over JSON-RPC. */
 static bool
 answer_blocks(struct fake *f, int fd, const struct fake_request *q)
 {
-    const char *have = f->ctx; /* "rest", "rpc" or "none" */
-    char text[256] = "\"";
+    const char *have = f->ctx; /* "rest", "rpc", "none" or "bad" */
+    char head[80], text[2 * BLOCK_LEN + 3] = "\"";
+    uint8_t block[BLOCK_LEN];
 
     if (strncmp(q->line, "GET /rest/block/", 16) == 0) {
-        if (strcmp(have, "rest") == 0) {
-            memset(text, 'r', 80);
-            text[80] = '\0';
-            fake_http(fd, 200, "", text);
+        if (strcmp(have, "rest") == 0 || strcmp(have, "bad") == 0) {
+            make_block(block, 'r');
+            block[BLOCK_LEN - 1] ^= strcmp(have, "bad") == 0;
+            snprintf(head, sizeof(head),
+                     "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n",
+                     BLOCK_LEN);
+            fake_send(fd, head, strlen(head));
+            fake_send(fd, block, BLOCK_LEN);
         } else {
             fake_http(fd, 404, "", "");
         }
@@ -612,10 +634,9 @@ answer_blocks(struct fake *f, int fd, const struct fake_request *q)
                || strcmp(have, "none") == 0) {
         fake_error(fd, -1, "Block not available (pruned data)");
     } else {
-        for (int i = 0; i < 80; i++) {
-            strcat(text, "aA");
-        }
-        strcat(text, "\"");
+        make_block(block, 0xaa);
+        exi_hex(text + 1, block, BLOCK_LEN);
+        strcpy(text + 1 + 2 * BLOCK_LEN, "\"");
         fake_result(fd, text);
     }
     return true;
@@ -624,27 +645,28 @@ answer_blocks(struct fake *f, int fd, const struct fake_request *q)
 static void
 test_block(void)
 {
-    char rest[] = "rest", rpc[] = "rpc", none[] = "none";
+    char rest[] = "rest", rpc[] = "rpc", none[] = "none", wrong[] = "bad";
     struct fake *with = fake_start(answer_blocks, rest);
     struct fake *without = fake_start(answer_blocks, rpc);
     struct fake *pruned = fake_start(answer_blocks, none);
+    struct fake *bad = fake_start(answer_blocks, wrong);
     struct rpc_buf buf = { NULL, 0, 0 };
     struct exi_blkid a, b;
     struct rpc *r;
-    uint8_t bytes[EXI_HEADER_LEN];
+    uint8_t bytes[BLOCK_LEN];
 
-    memset(bytes, 0xaa, sizeof(bytes));
-    exi_sha256d(a.b, bytes, sizeof(bytes));
-    memset(bytes, 'r', sizeof(bytes));
-    exi_sha256d(b.b, bytes, sizeof(bytes));
+    make_block(bytes, 0xaa);
+    exi_sha256d(a.b, bytes, EXI_HEADER_LEN);
+    make_block(bytes, 'r');
+    exi_sha256d(b.b, bytes, EXI_HEADER_LEN);
     r = handle(with, NULL, "", NULL, 5000);
     is_int(rpc_block(r, &b, &buf), EXI_OK, "over REST");
-    ok(buf.len == 80 && buf.data[79] == 'r', "the block");
+    ok(buf.len == BLOCK_LEN && buf.data[79] == 'r', "the block");
     rpc_free(r);
 
     r = handle(without, NULL, "", NULL, 5000);
     is_int(rpc_block(r, &a, &buf), EXI_OK, "REST is off: getblock");
-    ok(buf.len == 80 && buf.data[79] == 0xaa, "the block");
+    ok(buf.len == BLOCK_LEN && buf.data[79] == 0xaa, "the block");
     is_int(fake_requests(without), 2, "both were tried");
     is_int(rpc_block(r, &a, &buf), EXI_OK, "again");
     is_int(fake_requests(without), 3, "REST is not tried again");
@@ -666,12 +688,21 @@ test_block(void)
     r = handle(with, without, "", NULL, 5000);
     is_int(rpc_block(r, &a, &buf), EXI_OK,
            "another daemon sends the right one");
-    ok(buf.len == 80 && buf.data[79] == 0xaa, "the block");
+    ok(buf.len == BLOCK_LEN && buf.data[79] == 0xaa, "the block");
+    rpc_free(r);
+    r = handle(bad, NULL, "", NULL, 5000);
+    is_int(rpc_block(r, &b, &buf), EXI_EANSWER, "its header, another content");
+    ok(strstr(rpc_error(r)->message, "something else than block") != NULL,
+       "says so");
+    rpc_free(r);
+    r = handle(bad, with, "", NULL, 5000);
+    is_int(rpc_block(r, &b, &buf), EXI_OK, "another daemon sends all of it");
     rpc_free(r);
     rpc_buf_free(&buf);
     fake_stop(with);
     fake_stop(without);
     fake_stop(pruned);
+    fake_stop(bad);
 }
 
 static bool

@@ -12,6 +12,7 @@ package ElectrumX::Client;
 #   my $error  = $c->error_of($method, @params);  # the error hash, or undef
 #   my @answers = $c->pipeline([$method, @params], ...);   # in order of call
 #   my $answers = $c->batch([$method, @params], ...);      # in order of call
+#   my $ids = $c->send_batch(...); $c->batch_answers($ids);       # in two steps
 #   my $id = $c->send_request($method, \@params); $c->answer($id);
 #
 #   my $n = $c->notification($method, $timeout, $filter);  # next one, or die
@@ -343,14 +344,24 @@ sub pipeline {
 # One JSON-RPC batch; a reference to the answers in order of the calls.
 sub batch {
     my ($self, @calls) = @_;
+    return $self->batch_answers($self->send_batch(@calls));
+}
+
+sub send_batch {
+    my ($self, @calls) = @_;
     my @all = map { my ($m, @p) = @$_; $self->make_request($m, \@p) } @calls;
     $self->send_text($JSON->encode(\@all));
+    return [map { $_->{id} } @all];
+}
+
+sub batch_answers {
+    my ($self, $ids) = @_;
     my $end = time + $self->{timeout};
     until (@{ $self->{batches} || [] }) {
         $self->_take($end - time) or die "no answer to the batch\n";
     }
     my %by_id = map { $_->{id} => $_ } @{ shift @{ $self->{batches} } };
-    return [map { $by_id{ $_->{id} } } @all];
+    return [map { $by_id{$_} } @$ids];
 }
 
 sub version {

@@ -11,6 +11,7 @@ package ElectrumX::Node;
 #   $node->rpc($method, @params);           # result, dies with the error
 #   $node->try($method, @params);           # (result, error)
 #   $node->rpc_batch([$method, @params], ...);      # results in order
+#   $node->block($hash);        # its bytes (REST)
 #   $node->height; $node->tip; $node->hash_at($height);
 #   $node->generate($n, $descriptor);       # block hashes
 #   $node->generate_block([$hex...], $descriptor);  # these transactions only
@@ -190,6 +191,14 @@ sub rpc_batch {
         }
     }
     return @results;
+}
+
+sub block {
+    my ($self, $hash) = @_;
+    my ($status, $bytes) = $self->_http(
+        "GET /rest/block/$hash.bin HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    die "block $hash: HTTP $status\n" if $status != 200;
+    return $bytes;
 }
 
 # ---- chain ------------------------------------------------------------------

@@ -13,6 +13,7 @@
 #   401 403 503 500                                such a status
 #   warmup     error -28                           genesis   that block, always
 #   notfound   as a pruned node says it            refuse    error -1 for all
+#   alter      a block's last four bytes are others: its last transaction is
 
 use strict;
 use warnings;
@@ -139,6 +140,7 @@ sub serve {
     sleep 0.3 if $mode eq 'slow';
     ($head, $body) = genesis($head, $body, $method, $q) if $mode eq 'genesis';
     my ($h, $b) = from_node($head, $body, $port) or return 0;
+    alter(\$b) if $mode eq 'alter';
     my $all = "$h\r\n\r\n$b";
     return write_all($c, $all) if $mode ne 'truncate';
     write_all($c, substr $all, 0, length($h) + 4 + int(length($b) / 2));
@@ -162,6 +164,16 @@ sub spoil {
     return rpc_error($c, $q, $shape, -1,
         'Block not available (pruned data)') if $mode =~ /^notf|^ref/ && @$q;
     return reply($c, $mode, $mode eq '503' ? 'Work queue depth exceeded' : '');
+}
+
+# Bytes, or hex digits in JSON; the lock time of the last transaction.
+sub alter {
+    my ($b) = @_;
+    if ($$b =~ /^\{"result":"/) {
+        $$b =~ s/[0-9a-f]{8}"/cafe0000"/;
+        return;
+    }
+    substr $$b, -4, 4, "\xca\xfe\0\0";
 }
 
 sub genesis {

@@ -1,17 +1,12 @@
 /*
- * Table files as read-only memory, for the two LevelDB Envs of this project
- * (exi_readonly_env.cc, indexer/settle_db.cc).  A table is mapped once for each
- * process and inode: generations are hard links of the same tables, so a new
- * one costs hardly anything beside the open one.  Random access is announced,
- * as the kernel's read-ahead turns one look-up into a megabyte otherwise.
- *
- * A reader that must not wait for a disk (exi_cold.h) needs more: the
- * descriptor, and the table's tail (index and footer) in memory for good,
- * because LevelDB looks at it without asking the Env.  MapFile(..., true) gives
- * both; the writer does without and holds no descriptor.
+ * Table files as read-only memory, for the LevelDB that is written
+ * (settle_db.cc).  A table is mapped once for each process and inode: an epoch
+ * made of a generation has hard links of the same tables.  Random access is
+ * announced, as the kernel's read-ahead turns one look-up into a megabyte
+ * otherwise.  No descriptor is held.  (Readers: lib/exi_table.h.)
  */
-#ifndef EXI_TABLE_MAP_HH
-#define EXI_TABLE_MAP_HH
+#ifndef SETTLE_MAP_HH
+#define SETTLE_MAP_HH
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +23,7 @@
 
 #include <leveldb/env.h>
 
-#include "exi_cold.h"
-#include "exi_crc32c.h"
+#include "lib/exi_crc32c.h"
 
 namespace
 {
@@ -40,11 +34,7 @@ struct Mapping {
     const char *base;
     size_t len;
     FileId id;
-    struct exi_file *file = nullptr;
-    size_t tail;                       /* where it begins; len: there is none */
-    std::unique_ptr<char[]> tail_copy; /* unless it is locked in its place */
-
-    Mapping(const char *b, size_t l, FileId i) : base(b), len(l), id(i), tail(l)
+    Mapping(const char *b, size_t l, FileId i) : base(b), len(l), id(i)
     {
     }
     Mapping(const Mapping &) = delete;
@@ -72,7 +62,6 @@ inline Mapping::~Mapping()
     MappingTable &t = Mappings();
 
     munmap(const_cast<char *>(base), len);
-    exi_file_unref(file);
     std::lock_guard<std::mutex> l(t.mu);
     auto it = t.by_id.find(id);
     if (it != t.by_id.end() && it->second.expired()) {
@@ -93,7 +82,7 @@ ErrnoStatus(const std::string &file, int err)
  * The result must be dropped outside of the lock, which ~Mapping takes.
  */
 inline MappingP
-FindMapping(const FileId &id, size_t len, bool nowait)
+FindMapping(const FileId &id, size_t len)
 {
     MappingTable &t = Mappings();
     MappingP m;
@@ -105,84 +94,11 @@ FindMapping(const FileId &id, size_t len, bool nowait)
             m = it->second.lock();
         }
     }
-    return m != nullptr && m->len == len && (!nowait || m->file != nullptr)
-               ? m
-               : nullptr;
-}
-
-inline bool
-GetVarint(const unsigned char **p, const unsigned char *end, uint64_t *v)
-{
-    *v = 0;
-    for (int shift = 0; *p < end && shift < 64; shift += 7) {
-        unsigned char c = *(*p)++;
-        *v |= static_cast<uint64_t>(c & 0x7f) << shift;
-        if (c < 0x80) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/*
- * Where the blocks behind the data begin, by the footer (LevelDB's
- * doc/table_format.md): varints offset and size of the metaindex, the same of
- * the index, padding to 40 bytes, 8 bytes of magic.  len: not a table, which
- * LevelDB is to find out.
- */
-inline size_t
-TailOffset(int fd, size_t len)
-{
-    const size_t FOOTER = 48;
-    unsigned char b[FOOTER];
-    const unsigned char *p = b;
-    uint64_t v[4];
-
-    if (len < FOOTER
-        || pread(fd, b, FOOTER, static_cast<off_t>(len - FOOTER))
-               != static_cast<ssize_t>(FOOTER)) {
-        return len;
-    }
-    for (uint64_t &x : v) {
-        if (!GetVarint(&p, b + FOOTER - 8, &x)) {
-            return len;
-        }
-    }
-    uint64_t first = v[0] < v[2] ? v[0] : v[2];
-    return first < len - FOOTER ? static_cast<size_t>(first) : len;
-}
-
-/* Locked in the page cache where that is allowed (RLIMIT_MEMLOCK), so that
- * workers share it; else a copy. */
-inline bool
-PinTail(Mapping *m, int fd)
-{
-    const size_t PAGE = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    size_t at = TailOffset(fd, m->len), n = m->len - at,
-           from = at / PAGE * PAGE;
-
-    if (n == 0) {
-        return true;
-    }
-    posix_fadvise(fd, static_cast<off_t>(at), static_cast<off_t>(n),
-                  POSIX_FADV_WILLNEED);
-    if (mlock(m->base + from, m->len - from) != 0) {
-        m->tail_copy.reset(new char[n]);
-        for (size_t got = 0; got < n;) {
-            ssize_t k = pread(fd, m->tail_copy.get() + got, n - got,
-                              static_cast<off_t>(at + got));
-            if (k <= 0 && !(k < 0 && errno == EINTR)) {
-                return false;
-            }
-            got += k > 0 ? static_cast<size_t>(k) : 0;
-        }
-    }
-    m->tail = at;
-    return true;
+    return m != nullptr && m->len == len ? m : nullptr;
 }
 
 inline leveldb::Status
-MapDescriptor(const std::string &file, int fd, bool nowait, MappingP *out)
+MapDescriptor(const std::string &file, int fd, MappingP *out)
 {
     struct stat st;
     void *p;
@@ -195,7 +111,7 @@ MapDescriptor(const std::string &file, int fd, bool nowait, MappingP *out)
     if (len == 0) {
         return leveldb::Status::Corruption(file, "empty table");
     }
-    *out = FindMapping(id, len, nowait);
+    *out = FindMapping(id, len);
     if (*out != nullptr) {
         return leveldb::Status::OK();
     }
@@ -205,30 +121,21 @@ MapDescriptor(const std::string &file, int fd, bool nowait, MappingP *out)
     }
     madvise(p, len, MADV_RANDOM);
     *out = std::make_shared<Mapping>(static_cast<char *>(p), len, id);
-    if (nowait) {
-        int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        if (own < 0 || exi_file_new(&(*out)->file, own, len) != EXI_OK
-            || !PinTail(out->get(), fd)) {
-            *out = nullptr;
-            return leveldb::Status::IOError(file, strerror(errno));
-        }
-    }
     std::lock_guard<std::mutex> l(Mappings().mu);
     Mappings().by_id[id] = *out;
     return leveldb::Status::OK();
 }
 
-/* Maps a file, or shares the mapping that the process has of its inode.
- * nowait: for a reader that must not wait for a disk. */
+/* Maps a file, or shares the mapping that the process has of its inode. */
 inline leveldb::Status
-MapFile(const std::string &file, bool nowait, MappingP *out)
+MapFile(const std::string &file, MappingP *out)
 {
     int fd = open(file.c_str(), O_RDONLY | O_CLOEXEC);
 
     if (fd < 0) {
         return ErrnoStatus(file, errno);
     }
-    leveldb::Status s = MapDescriptor(file, fd, nowait, out);
+    leveldb::Status s = MapDescriptor(file, fd, out);
     close(fd);
     return s;
 }
@@ -268,7 +175,6 @@ VerifyBlock(const Mapping &m, uint64_t off, leveldb::Slice *out)
     return leveldb::Status::OK();
 }
 
-/* A table for who may wait. */
 class MappedFile final : public leveldb::RandomAccessFile
 {
   public:
@@ -286,12 +192,6 @@ class MappedFile final : public leveldb::RandomAccessFile
   private:
     MappingP m_;
 };
-
-inline bool
-IsTableName(const std::string &name)
-{
-    return name.size() > 4 && name.compare(name.size() - 4, 4, ".ldb") == 0;
-}
 
 /* LevelDB's own log of what it does: not kept. */
 class NoLog final : public leveldb::Logger
@@ -322,4 +222,4 @@ class NoLog final : public leveldb::Logger
 #define EXI_CC_CATCH(value)
 #endif
 
-#endif /* EXI_TABLE_MAP_HH */
+#endif /* SETTLE_MAP_HH */
