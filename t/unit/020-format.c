@@ -81,20 +81,28 @@ utxo_keys(void)
 static void
 tidy(void)
 {
-    struct exi_tidy t = { 0x1234, 0x34, { { 0 }, 0 } }, n;
+    struct exi_tidy t = { 0x1234, { true, 840000, 1ull << 33, 0x102 } }, n;
     uint8_t b[EXI_TIDY_MAX + 1] = { 0 };
-    size_t len;
+    size_t len = exi_tidy_encode(b, &t);
 
-    exi_key_bucket(&t.next, EXI_KIND_TXID, 0xabc00000, 7);
-    len = exi_tidy_encode(b, &t);
-    is_hex(b, len, "3412000000000000340000000000000054abc0000000000007",
+    is_hex(b, len,
+           "34120000000000000000000000000000"
+           "42000cd14002000000000000000102",
            "P row");
     is_int(exi_tidy_decode(&n, b, len), EXI_OK, "P row decodes");
-    ok(n.fresh == t.fresh && n.mark == t.mark && n.next.len == t.next.len
-           && memcmp(n.next.b, t.next.b, n.next.len) == 0,
+    ok(n.fresh == t.fresh && n.base.known && n.base.height == t.base.height
+           && n.base.txs == t.base.txs && n.base.number == t.base.number,
        "to the same");
-    is_int(exi_tidy_decode(&n, b, 16), EXI_OK, "no pass under way");
-    is_int(n.next.len, 0, "no key");
+    b[16] = 'T';
+    is_int(exi_tidy_decode(&n, b, len), EXI_OK, "the key of a row");
+    ok(n.fresh == t.fresh && !n.base.known, "says nothing");
+    b[16] = 'B';
+    is_int(exi_tidy_decode(&n, b, len - 1), EXI_OK, "a short one");
+    ok(!n.base.known, "neither");
+    is_int(exi_tidy_decode(&n, b, 16), EXI_OK, "nothing behind the numbers");
+    ok(!n.base.known, "base is not known");
+    t.base.known = false;
+    is_int((int64_t) exi_tidy_encode(b, &t), 16, "no base is written");
     is_int(exi_tidy_decode(&n, b, 15), EXI_EFORMAT, "short P row");
     is_int(exi_tidy_decode(&n, b, sizeof(b)), EXI_EFORMAT, "long P row");
     b[9] = 0x13;
