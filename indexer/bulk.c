@@ -601,15 +601,18 @@ number_one(void *ctx)
     return *(uint64_t *) ctx;
 }
 
-/* The M row, in a table of its own. */
+/* The M and P rows, in a table of their own and the last one. */
 static int
 meta_table(struct bulk *b, const char *dir, const struct exi_meta *m,
            struct settle_table *out, char *why, size_t whylen)
 {
     static const uint8_t key[1] = { EXI_KIND_META };
+    struct exi_tidy tidy = {
+        0, { true, m->height, m->tx_count, b->st.next_table + 1 }
+    };
     const struct settle_table *t;
     struct settle_load *l = NULL;
-    uint8_t val[EXI_META_LEN];
+    uint8_t val[EXI_META_LEN], p[EXI_TIDY_MAX];
     int rc = settle_load_new(&l, dir, number_one, &b->st.next_table);
 
     if (rc != EXI_OK) {
@@ -617,6 +620,10 @@ meta_table(struct bulk *b, const char *dir, const struct exi_meta *m,
     }
     exi_meta_encode(val, m);
     rc = settle_load_add(l, key, sizeof(key), val, sizeof(val));
+    if (rc == EXI_OK) {
+        rc = settle_load_add(l, EXI_KEY_TIDY, EXI_KEY_TIDY_LEN, p,
+                             exi_tidy_encode(p, &tidy));
+    }
     if (rc == EXI_OK || rc == EXI_EIO) {
         rc = settle_load_end(l, why, whylen);
     }

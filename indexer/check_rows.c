@@ -298,6 +298,15 @@ check_outpoint(struct check_rows *w, const struct check_row *row)
  * Spenders.
  */
 
+/* May a transaction spend an output of the other? */
+static bool
+may_spend(const struct check_rows *w, uint64_t by, uint64_t txnum)
+{
+    return exi_coin_flags(w->c->m.params.network) & EXI_COIN_CTOR
+               ? by != txnum
+               : by > txnum;
+}
+
 static int
 check_spender(struct check_rows *w, const struct check_row *row)
 {
@@ -311,7 +320,8 @@ check_spender(struct check_rows *w, const struct check_row *row)
         uint64_t index = exi_rd_ovarint(&rd), by = base + exi_rd_varint(&rd);
         uint64_t order = low << 32 | index;
 
-        if (rd.bad || low >= 64 || !in_chunk(w, by) || by <= group * 64 + low
+        if (rd.bad || low >= 64 || !in_chunk(w, by)
+            || !may_spend(w, by, group * 64 + low)
             || (!first && order <= before)) {
             check_bad_row(w, CHECK_SPENDERS, row, "malformed, or out of order");
             return EXI_OK;

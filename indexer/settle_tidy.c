@@ -20,6 +20,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <time.h>
 
 #include "log.h"
 
@@ -27,11 +28,11 @@
 
 /*
  * What is new is folded when it is more than one part in FOLD_SHARE of the
- * recent run, so that this run is written FOLD_SHARE times until it is merged
- * into base: when it is more than one part in REWRITE_SHARE of that.  The
- * arithmetic is in docs/architecture.md, measurements in docs/performance.md.
+ * recent run, and that is merged into base when both are more than one part in
+ * REWRITE_SHARE of it.  The arithmetic is in docs/architecture.md, measurements
+ * in docs/performance.md.
  */
-#define FOLD_SHARE    256
+#define FOLD_SHARE    32
 #define REWRITE_SHARE 32
 /* Bytes below which nothing is worth it. */
 #define AFTER_MIN (UINT64_C(16) << 10)
@@ -40,6 +41,8 @@
 #define ROOM (UINT64_C(256) << 20)
 /* From so many bytes on the operator is told. */
 #define TOLD_FROM (UINT64_C(1) << 30)
+/* After a failure: it may have written as much as a success. */
+#define AGAIN_MS (UINT64_C(6) * 3600 * 1000)
 
 /* Bytes of tables. */
 struct sizes {
@@ -100,6 +103,24 @@ has_room(const struct settle *s, uint64_t bytes)
 
     return statvfs(s->dir, &v) != 0
            || (uint64_t) v.f_bavail * v.f_frsize >= bytes + ROOM;
+}
+
+static uint64_t
+now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+/* May a level be made?  Not if it has a damaged row, nor shortly after it could
+ * not be made for another reason. */
+static bool
+may_make(const struct settle *s, unsigned level)
+{
+    return level <= s->tidy_highest
+           && (level < s->tidy_failed || now_ms() >= s->tidy_again_ms);
 }
 
 /* A line for the operator when the outcome changes: what went wrong with a
@@ -251,14 +272,14 @@ static unsigned
 choose(struct settle *s, const struct sizes *z, bool all, bool *more)
 {
     *more = false;
-    if (rewrite_due(s, z) && s->tidy_highest >= SETTLE_LAST_LEVEL) {
+    if (rewrite_due(s, z) && may_make(s, SETTLE_LAST_LEVEL)) {
         if (has_room(s, z->base + z->recent + z->fresh)) {
             *more = !all;
             return all ? SETTLE_LAST_LEVEL : 0;
         }
         say(s, EXI_ESPACE, SETTLE_LAST_LEVEL);
     }
-    if (!fold_due(s, z) || s->tidy_highest < RECENT_LEVEL) {
+    if (!fold_due(s, z) || !may_make(s, RECENT_LEVEL)) {
         return 0;
     }
     if (!has_room(s, z->recent + z->fresh)) {
@@ -293,6 +314,19 @@ rewrite_waits(struct settle *s)
            && more;
 }
 
+static void
+note_outcome(struct settle *s, int rc, unsigned level)
+{
+    if (rc == EXI_OK) {
+        s->tidy_again_ms = level >= s->tidy_failed ? 0 : s->tidy_again_ms;
+    } else {
+        s->tidy_failed = now_ms() < s->tidy_again_ms && s->tidy_failed < level
+                             ? s->tidy_failed
+                             : level;
+        s->tidy_again_ms = now_ms() + AGAIN_MS;
+    }
+}
+
 int
 settle_tidy(struct settle *s, bool all, settle_stop_pt stop, void *ctx,
             bool *more)
@@ -322,12 +356,13 @@ settle_tidy(struct settle *s, bool all, settle_stop_pt stop, void *ctx,
         tell("stop", f.level, bytes);
         return rc;
     }
+    say(s, rc, f.level);
+    note_outcome(s, rc, f.level);
     if (rc == EXI_OK) {
         tell("end", f.level, bytes);
         *more = rewrite_waits(s);
     } else if (rc == EXI_EFORMAT) {
         s->tidy_highest = f.level - 1;
     }
-    say(s, rc, f.level);
     return rc;
 }

@@ -82,18 +82,18 @@ sub random_call {
 
 # ---- afterwards -------------------------------------------------------------
 
-# What a pass made is on the list and is what remains.
+# What tidying made is on the list and is what remains.
 sub passes_were_published {
     my $log = $t->path('indexer.log');
     my (%of, $again);
-    my $passes = () = $t->read_file($log) =~ /tidy: end of a pass/g;
+    my $passes = () = $t->read_file($log) =~ /tidy: end of a /g;
     for ($t->read_file($log) =~ /settled up to block (\d+), generation/g) {
         $again++ if $of{$_}++;
         fail("block $_ was published $of{$_} times") if $of{$_} > 2;
     }
     cmp_ok($again // 0, '>', 0,
-        "$passes passes ended, published again at one height");
-    cmp_ok($again // 0, '<=', $passes, '... once for each pass');
+        "$passes folds and rewrites, published again at one height");
+    cmp_ok($again // 0, '<=', $passes, '... once for each');
     # the listed one, and two for a fallback to 100 blocks below
     $t->wait_for(sub { my @gens = glob $t->data . '/generations/*';
         @gens <= 3 }, 40, 'pruned generations');

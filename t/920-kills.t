@@ -552,7 +552,7 @@ sub report {
 sub whole {
     settle_all();
     my $log = $t->read_file('indexer.log');
-    for my $what ('tidy: begin of a pass', 'tidy: end of a pass') {
+    for my $what ('tidy: begin of a ', 'tidy: end of a ') {
         my $times = () = $log =~ /\Q$what/g;
         note "$times times: $what";
     }

@@ -30,7 +30,8 @@
 
 #define SAMPLES 2000
 #define ROUNDS  3
-#define TURNS   3
+#define TURNS   5
+#define TIMES   1000
 
 enum what {
     HISTORY,
@@ -487,7 +488,7 @@ struct run {
     struct exi_live_gen first, gen;
     struct tidying t;
     uint32_t every;
-    double sum[STATES][WHATS], worst[STATES][WHATS];
+    double ratio[STATES][WHATS][TIMES];
     unsigned n[STATES];
 };
 
@@ -509,12 +510,10 @@ compare(struct run *r, enum state state, unsigned batches)
     for (int w = 0; w < WHATS; w++) {
         double ratio = now.us[w] / first.us[w];
 
-        r->sum[state][w] += ratio;
-        r->worst[state][w] =
-            ratio > r->worst[state][w] ? ratio : r->worst[state][w];
+        r->ratio[state][w][r->n[state]] = ratio;
         printf(" %6.2f", ratio);
     }
-    r->n[state]++;
+    r->n[state] += r->n[state] + 1 < TIMES;
     printf("\n");
     fflush(stdout);
 }
@@ -548,6 +547,32 @@ one_batch(struct run *r, uint32_t from, uint32_t to, unsigned n, bool tidying)
     }
 }
 
+static int
+compare_doubles(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+/* Median and highest of the ratios in a state. */
+static void
+show_ratios(struct run *r, enum state state)
+{
+    unsigned n = r->n[state];
+
+    for (int w = 0; w < WHATS; w++) {
+        qsort(r->ratio[state][w], n, sizeof(double), compare_doubles);
+    }
+    for (int most = 0; most < 2 && n > 0; most++) {
+        printf("%-8s %-16s", most ? "highest" : "median", state_names[state]);
+        for (int w = 0; w < WHATS; w++) {
+            printf(" %6.2f", r->ratio[state][w][most ? n - 1 : n / 2]);
+        }
+        printf("  (%u times)\n", n);
+    }
+}
+
 /* Settles the blocks from `from` on. */
 static void
 settle_all(struct run *r, uint32_t from, uint32_t batch, bool tidying)
@@ -560,14 +585,7 @@ settle_all(struct run *r, uint32_t from, uint32_t batch, bool tidying)
                   tidying);
     }
     for (int i = 0; i < STATES; i++) {
-        for (int most = 0; most < 2 && r->n[i] > 0; most++) {
-            printf("%-8s %-16s", most ? "highest" : "average", state_names[i]);
-            for (int w = 0; w < WHATS; w++) {
-                printf(" %6.2f",
-                       most ? r->worst[i][w] : r->sum[i][w] / r->n[i]);
-            }
-            printf("  (%u times)\n", r->n[i]);
-        }
+        show_ratios(r, (enum state) i);
     }
     printf("%u batches, written: all %.1f MB, tidying %.1f MB by %llu folds "
            "and %llu rewrites, %.2f CPU s, the longest %.2f s, %.2f CPU s\n",
@@ -581,7 +599,7 @@ main(int argc, char **argv)
 {
     static struct blocks b = { .fd = -1 };
     static struct samples sam;
-    struct run r = { .b = &b, .sam = &sam };
+    static struct run r = { .b = &b, .sam = &sam };
     struct result before, after, fresh;
     struct exi_live_gen gen;
     uint32_t bulk, total, batch;

@@ -58,6 +58,9 @@ struct sc {
     struct exi_tidy tidy;
     uint8_t bucket[5]; /* of the last H, T or S row */
     uint64_t again;    /* such rows whose bucket has another one before */
+    uint32_t base;     /* chunks up to this one are base's */
+    uint32_t chunk;    /* of the last one */
+    uint64_t apart;    /* such rows behind one above `base` */
 };
 
 static void
@@ -232,7 +235,11 @@ sc_row(struct sc *c, const uint8_t *key, size_t keylen, const uint8_t *val,
        size_t len)
 {
     if (keylen == EXI_KEY_BUCKET_LEN && strchr("HTS", key[0]) != NULL) {
-        c->again += memcmp(c->bucket, key, sizeof(c->bucket)) == 0;
+        bool again = memcmp(c->bucket, key, sizeof(c->bucket)) == 0;
+
+        c->again += again;
+        c->apart += again && c->chunk > c->base;
+        c->chunk = exi_be32(key + sizeof(c->bucket));
         memcpy(c->bucket, key, sizeof(c->bucket));
     }
     switch (key[0]) {
