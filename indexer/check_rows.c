@@ -302,9 +302,8 @@ check_outpoint(struct check_rows *w, const struct check_row *row)
 static bool
 may_spend(const struct check_rows *w, uint64_t by, uint64_t txnum)
 {
-    return exi_coin_flags(w->c->m.params.network) & EXI_COIN_CTOR
-               ? by != txnum
-               : by > txnum;
+    return exi_coin_flags(w->c->m.params.network) & EXI_COIN_CTOR ? by != txnum
+                                                                  : by > txnum;
 }
 
 static int

@@ -32,8 +32,7 @@ sample_keys(void)
     exi_key_bucket(&k, EXI_KIND_HISTORY, exi_bucket(key.b, 12), 7);
     is_hex(k.b, k.len, "488b00000000000007", "H key, 12 bits");
     exi_key_utxo(&k, &key, 260, 300);
-    is_hex(k.b, k.len,
-           "558b01df4e368ea28f8dc0423bcf7a0000000104812c", "U key");
+    is_hex(k.b, k.len, "558b01df4e368ea28f8dc0423bcf7a0000000104812c", "U key");
     exi_key_outpoint(&k, 260, 1);
     is_hex(k.b, k.len, "4f000000010401", "O key");
     exi_key_heavy(&k, &key, 9, 258);
@@ -69,8 +68,9 @@ utxo_keys(void)
             continue;
         }
         exi_key_utxo(&b, &key, num, j);
-        each(idx == i && ((memcmp(a.b, b.b, a.len < b.len ? a.len : b.len) < 0)
-                          == (i < j)),
+        each(idx == i
+                 && ((memcmp(a.b, b.b, a.len < b.len ? a.len : b.len) < 0)
+                     == (i < j)),
              "order of %u and %u", i, j);
         each(exi_key_utxo_parse(a.b, a.len - 1, &num, &idx) == EXI_EFORMAT,
              "truncated");
@@ -112,8 +112,14 @@ tidy(void)
 static void
 meta(void)
 {
-    struct exi_meta m = { EXI_FORMAT_VERSION, 840000, { { 1, 2, 3 } },
-                          1ull << 33, 5, 6, 7 }, n;
+    struct exi_meta m = { EXI_FORMAT_VERSION,
+                          840000,
+                          { { 1, 2, 3 } },
+                          1ull << 33,
+                          5,
+                          6,
+                          7 },
+                    n;
     uint8_t b[EXI_META_LEN];
 
     exi_meta_encode(b, &m);
@@ -141,7 +147,8 @@ make_hist(uint8_t *out, struct exi_skey *keys, int n, uint8_t bits)
         len += EXI_SKEY_LEN - bits / 8;
         l = 0;
         for (int j = 0; j <= i % 7; j++) {
-            l += exi_put_varint(list + l, (uint64_t) (j == 0 ? i : 1 + 200 * j));
+            l +=
+                exi_put_varint(list + l, (uint64_t) (j == 0 ? i : 1 + 200 * j));
         }
         len += exi_put_varint(out + len, l * 2);
         memcpy(out + len, list, l);
@@ -163,7 +170,8 @@ hist(void)
 
     for (int i = 0; i < 50; i++) {
         each(exi_hist_find(&slot, buf, len, &keys[i], 12) == EXI_OK
-                 && !slot.heavy, "script %d", i);
+                 && !slot.heavy,
+             "script %d", i);
         txnum = slot.base;
         want = 1000 + (uint64_t) i;
         first = true;
@@ -357,7 +365,8 @@ live_rows(void)
     len = exi_live_change_encode(buf, &c);
     is_int(exi_live_change_decode(&d, buf, len), EXI_OK, "change record");
     ok(d.kind == c.kind && d.tip_height == 10 && d.low_height == 8
-           && d.nscripts == 2, "... round trip");
+           && d.nscripts == 2,
+       "... round trip");
     for (size_t i = 0; i < len; i++) {
         each(exi_live_change_decode(&d, buf, i) == EXI_EFORMAT, "cut %zu", i);
     }
@@ -365,14 +374,16 @@ live_rows(void)
     exi_live_block_encode(buf, &b);
     is_int(exi_live_block_decode(&e, buf, EXI_LIVE_BLOCK_LEN), EXI_OK, "block");
     ok(e.ntx == 4 && e.size == 5 && e.tx_count == 6 && e.header[0] == 1
-           && e.hash.b[0] == 3, "... round trip");
+           && e.hash.b[0] == 3,
+       "... round trip");
     is_int(exi_live_block_decode(&e, buf, 127), EXI_EFORMAT, "short block");
 }
 
 static void
 live_fx(void)
 {
-    struct exi_live_fund f[2] = { { 300, 21000000ll * 100000000 }, { 1, 0 } }, g;
+    struct exi_live_fund f[2] = { { 300, 21000000ll * 100000000 }, { 1, 0 } },
+                         g;
     struct exi_live_spend s[1] = { { { { 5 } }, 70000, 12345 } }, t;
     uint8_t buf[EXI_LIVE_FX_MAX(2, 1)];
     size_t len = exi_live_fx_encode(buf, f, 2, s, 1);
