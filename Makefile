@@ -139,7 +139,7 @@ help:
 	'install       PREFIX, DESTDIR, NGINX_MODULES_DIR; uninstall removes it' \
 	'deps nodes clients   only what run and test do first' \
 	'format        clang-format over indexer/ and t/' \
-	'lint          clang-tidy, cppcheck, gcc -fanalyzer over indexer/' \
+	'lint          clang-tidy, cppcheck, gcc -fanalyzer over the C sources' \
 	'clean         build/ but what was fetched and the data of "make run"' \
 	'distclean     build/'
 
@@ -301,20 +301,11 @@ check-source:
 	    $(CLANG_FORMAT) --dry-run -Werror $(formatted) && echo 'formatting: ok'; \
 	else echo 'formatting: not checked, $(CLANG_FORMAT) is not installed'; fi
 
-# Static analysis, some minutes; by hand.  Findings that are none are in
-# docs/reliability.md; build/lint has the reports.
-lint_flags := -std=gnu11 -D_GNU_SOURCE -Iindexer -Iindexer/lib
-lint:
-	@mkdir -p $(BUILD)/lint
-	-@printf '%s\n' $(lib_c) $(indexer_c) | xargs -P $(TEST_JOBS) -I{} \
-	    clang-tidy --quiet {} -- $(lint_flags) >$(BUILD)/lint/clang-tidy 2>/dev/null
-	-@cppcheck --quiet --enable=warning,portability --inline-suppr --std=c11 \
-	    -D_GNU_SOURCE '-DTAILQ_HEAD(a,b)=struct { struct b *f; }' -Iindexer \
-	    -Iindexer/lib $(lib_c) $(indexer_c) 2>$(BUILD)/lint/cppcheck
-	-@for f in $(lib_c) $(indexer_c); do gcc $(lint_flags) -O1 -fanalyzer \
-	    -c $$f -o /dev/null; done 2>$(BUILD)/lint/fanalyzer
-	@grep -hE '(error|warning):' $(BUILD)/lint/* | grep -v 'warnings generated' \
-	    || echo 'lint: nothing found'
+# Static analysis, some minutes; by hand or by "make test-long".  What was judged
+# to be no fault is in indexer/tools/lint.known; LINT_TOOLS=cppcheck picks.
+LINT_TOOLS ?=
+lint: $(ngx_makefile)
+	@indexer/tools/lint.sh $(BUILD)/lint $(TEST_JOBS) $(ngx) $(LINT_TOOLS)
 
 # The last tests take longest: they begin first, so that no core idles at the
 # end.
@@ -337,6 +328,7 @@ test:
 test-long: TESTS = $(call order,$(wildcard t/*.t) $(unit_t) $(fuzz_t))
 test-long: export TEST_LONG = 1
 test-long:
+	@indexer/tools/deps.sh tools
 	$(run_tests)
 
 # ---- run ----

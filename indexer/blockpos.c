@@ -107,8 +107,7 @@ take(struct blockpos *p, size_t *n, uint32_t *first_file)
     }
     w = p->stop ? NULL : p->wanted;
     *n = p->nwanted;
-    *first_file =
-        p->last_file > FILES_BACK ? p->last_file - FILES_BACK : 0;
+    *first_file = p->last_file > FILES_BACK ? p->last_file - FILES_BACK : 0;
     if (w != NULL) {
         p->wanted = NULL;
         p->nwanted = p->cap = 0;
@@ -149,8 +148,10 @@ scan(struct blockpos *p, const struct wanted *w, size_t n, uint32_t first_file)
     struct source_files files = { .dir = -1 };
     char why[512] = "out of memory";
 
-    for (size_t i = 0; hashes != NULL && i < n; i++) {
-        hashes[i] = w[i].hash;
+    if (hashes != NULL) {
+        for (size_t i = 0; i < n; i++) {
+            hashes[i] = w[i].hash;
+        }
     }
     if (hashes == NULL
         || source_files_open(&files, &o, hashes, n, why, sizeof(why))

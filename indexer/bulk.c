@@ -662,9 +662,8 @@ complete_db(struct bulk *b, const struct exi_meta *m, char *why, size_t whylen)
     if (rc == EXI_OK) {
         rc = meta_table(b, dir, m, &b->st.tables[n], why, whylen);
     }
-    return rc == EXI_OK ? settle_load_manifest(dir, b->st.tables, n + 1,
-                                               b->st.next_table + 1, 1, why,
-                                               whylen)
+    return rc == EXI_OK ? settle_load_manifest(
+               dir, b->st.tables, n + 1, b->st.next_table + 1, 1, why, whylen)
                         : rc;
 }
 

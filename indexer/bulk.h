@@ -55,7 +55,7 @@ struct bulk_opts {
 };
 
 /* Where blocks come from: source_next(), source_give_back() and
- * source_reject() (or NULL: a damaged block is an error). */
+ * source_reject() (or NULL: a damaged block is EXI_EFORMAT; else as it says). */
 struct bulk_source {
     int (*next)(void *ctx, struct source_block *b);
     void (*give_back)(void *ctx, struct source_block *b);

@@ -302,9 +302,8 @@ check_outpoint(struct check_rows *w, const struct check_row *row)
 static bool
 may_spend(const struct check_rows *w, uint64_t by, uint64_t txnum)
 {
-    return exi_coin_flags(w->c->m.params.network) & EXI_COIN_CTOR
-               ? by != txnum
-               : by > txnum;
+    return exi_coin_flags(w->c->m.params.network) & EXI_COIN_CTOR ? by != txnum
+                                                                  : by > txnum;
 }
 
 static int
@@ -409,14 +408,15 @@ hold(struct held *h, const struct check_row *row)
 {
     size_t n = row->keylen + row->vallen;
 
-    if (n > h->cap) {
-        uint8_t *p = realloc(h->p, n + n / 2);
+    if (h->p == NULL || n > h->cap) {
+        size_t cap = n + n / 2 + 1;
+        uint8_t *p = realloc(h->p, cap);
 
         if (p == NULL) {
             return EXI_ENOMEM;
         }
         h->p = p;
-        h->cap = n + n / 2;
+        h->cap = cap;
     }
     memcpy(h->p, row->key, row->keylen);
     memcpy(h->p + row->keylen, row->val, row->vallen);

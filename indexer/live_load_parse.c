@@ -117,7 +117,8 @@ parse_tx(struct load_block *b, uint32_t pos)
 static int
 check_root(const struct load_block *b)
 {
-    struct exi_hash root, *leaves = malloc((size_t) b->b.ntx * sizeof *leaves);
+    struct exi_hash root,
+        *leaves = malloc(((size_t) b->b.ntx + 1) * sizeof *leaves);
     int rc = EXI_ENOMEM;
 
     if (leaves != NULL) {

@@ -517,7 +517,7 @@ rpc_judge_items(struct rpc *r, const struct rpc_daemon *d, json_t *replies,
     json_array_foreach(replies, i, reply)
     {
         json_int_t id = json_integer_value(json_object_get(reply, "id"));
-        json_t *result;
+        json_t *result = NULL;
         int rc = rpc_reply(r, d, reply, &result);
 
         if (rc == EXI_EWARMUP || rc == EXI_EANSWER) {

@@ -144,10 +144,12 @@ rpc_set_auth(struct rpc *r, const struct rpc_daemon *d)
         char *colon;
 
         snprintf(cookie, sizeof(cookie), "%s", r->cookie);
-        colon = strchr(cookie, ':');
-        *colon = '\0';
-        user = cookie;
-        pass = colon + 1;
+        colon = strchr(cookie, ':'); /* rpc_http_cookie() saw one */
+        if (colon != NULL) {
+            *colon = '\0';
+            user = cookie;
+            pass = colon + 1;
+        }
     }
     RPC_SET(CURLOPT_USERNAME, user);
     RPC_SET(CURLOPT_PASSWORD, pass);

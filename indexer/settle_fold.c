@@ -321,10 +321,10 @@ put_state(struct settle_fold *f)
     }
     exi_meta_encode(meta, &m);
     rc = put(f, key, sizeof(key), tag, meta, sizeof(meta));
-    return rc == EXI_OK ? put(f, (const uint8_t *) EXI_KEY_TIDY,
-                              EXI_KEY_TIDY_LEN, tag, tidy,
-                              exi_tidy_encode(tidy, &t))
-                        : rc;
+    return rc == EXI_OK
+               ? put(f, (const uint8_t *) EXI_KEY_TIDY, EXI_KEY_TIDY_LEN, tag,
+                     tidy, exi_tidy_encode(tidy, &t))
+               : rc;
 }
 
 /*
@@ -415,8 +415,7 @@ link_tables(struct settle_fold *f, struct tables *all)
 static int
 make_db(struct settle_fold *f)
 {
-    uint64_t sequence =
-        is_last(f) ? 1 : settle_runs_sequence(f->o->runs) + 1;
+    uint64_t sequence = is_last(f) ? 1 : settle_runs_sequence(f->o->runs) + 1;
     struct tables all = { NULL, 0, 0 };
     int rc = end_tables(f, &all);
 

@@ -130,7 +130,7 @@ struct settle {
     uint64_t tidy_after;
     int tidy_rc; /* what was told last, and of which level that was */
     unsigned tidy_level;
-    unsigned tidy_highest; /* in higher levels there is a damaged row */
+    unsigned tidy_highest;  /* in higher levels there is a damaged row */
     unsigned tidy_failed;   /* the lowest level that could not be made ... */
     uint64_t tidy_again_ms; /* ... and will not before that (monotonic) */
     uint64_t epoch;

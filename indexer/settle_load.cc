@@ -255,17 +255,13 @@ settle_load_add(struct settle_load *l, const void *key, size_t keylen,
                                   vallen);
 }
 
-int
-settle_load_end(struct settle_load *l, char *err, size_t errlen)
-{
-    EXI_CC_TRY
-    {
-        if (l->status.ok() && l->builder != nullptr) {
-            l->status = EndTable(l);
-        }
-        return Told(l->status, err, errlen);
-    }
-    EXI_CC_CATCH(EXI_ENOMEM)
+int settle_load_end(struct settle_load *l, char *err,
+                    size_t errlen){ EXI_CC_TRY{
+    if (l->status.ok() && l->builder != nullptr){ l->status = EndTable(l);
+}
+return Told(l->status, err, errlen);
+}
+EXI_CC_CATCH(EXI_ENOMEM)
 }
 
 size_t

@@ -43,9 +43,9 @@ struct settle_merge {
     uint64_t *nums; /* of one script, ascending, not written yet */
     size_t nnums;
     size_t cap_nums;
-    uint64_t last;      /* the highest number of the script so far */
-    uint64_t parts;     /* its `G` rows written so far */
-    struct part *part;  /* one for each row */
+    uint64_t last;     /* the highest number of the script so far */
+    uint64_t parts;    /* its `G` rows written so far */
+    struct part *part; /* one for each row */
     size_t cap_part;
     struct settle_rec *rec;
     size_t nrec;
@@ -145,8 +145,8 @@ put_parts(struct settle_merge *m, const struct exi_skey *s, bool all)
 
     while (rc == EXI_OK
            && (m->nnums - at >= EXI_HEAVY_PART || (all && m->nnums > at))) {
-        size_t n = m->nnums - at < EXI_HEAVY_PART ? m->nnums - at
-                                                  : EXI_HEAVY_PART;
+        size_t n =
+            m->nnums - at < EXI_HEAVY_PART ? m->nnums - at : EXI_HEAVY_PART;
         uint64_t before = 0;
         struct exi_key k;
 

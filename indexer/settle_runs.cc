@@ -72,8 +72,8 @@ NextRecord(const std::string &log, size_t *at, std::string *record)
             return false;
         }
         p = log.data() + *at;
-        n = static_cast<uint8_t>(p[4]) | static_cast<size_t>(
-                static_cast<uint8_t>(p[5])) << 8;
+        n = static_cast<uint8_t>(p[4])
+            | static_cast<size_t>(static_cast<uint8_t>(p[5])) << 8;
         type = static_cast<uint8_t>(p[6]);
         if (n > left - LOG_HEAD || log.size() - *at - LOG_HEAD < n) {
             return false;
@@ -267,16 +267,16 @@ class Run
     Status
     Begin()
     {
-        std::sort(tables_.begin(), tables_.end(),
-                  [](const struct settle_table *a,
-                     const struct settle_table *b) {
-                      return Slice(reinterpret_cast<const char *>(a->first.b),
-                                   a->first.len)
-                                 .compare(Slice(reinterpret_cast<const char *>(
-                                                    b->first.b),
-                                                b->first.len))
-                             < 0;
-                  });
+        std::sort(
+            tables_.begin(), tables_.end(),
+            [](const struct settle_table *a, const struct settle_table *b) {
+                return Slice(reinterpret_cast<const char *>(a->first.b),
+                             a->first.len)
+                           .compare(
+                               Slice(reinterpret_cast<const char *>(b->first.b),
+                                     b->first.len))
+                       < 0;
+            });
         return Settle();
     }
     bool

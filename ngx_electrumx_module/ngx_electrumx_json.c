@@ -331,11 +331,12 @@ ngx_electrumx_json_escape(u_char *p, u_char *last)
     }
 
     c = ngx_electrumx_json_hex4(p + 1, last);
-    p += 5;
 
     if (c <= 0 || (c >= 0xdc00 && c <= 0xdfff)) {
         return NULL;
     }
+
+    p += 5;
 
     if (c < 0xd800 || c > 0xdbff) {
         return p;
@@ -567,7 +568,7 @@ ngx_electrumx_json_unescape(ngx_electrumx_json_t *v)
             continue;
         }
 
-        for (i = 0; from[i] && from[i] != *p; i++) { /* void */ }
+        for (i = 0; from[i] && (u_char) from[i] != *p; i++) { /* void */ }
 
         *dst++ = from[i] ? (u_char) to[i] : *p;
         p++;

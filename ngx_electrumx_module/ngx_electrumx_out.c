@@ -1,7 +1,6 @@
 /*
- * What a session sends: messages are written into blocks of the worker's free
- * lists and queued on the session; one write at the end of the event sends all
- * of them.
+ * What a session sends: messages are written into blocks of memory and queued
+ * on the session; one write at the end of the event sends all of them.
  *
  * A message that fits behind the last queued one is copied there, so that many
  * small answers become few buffers (few system calls; with TLS few records);
@@ -16,9 +15,6 @@
 #include "ngx_electrumx_session.h"
 
 
-#define NGX_ELECTRUMX_BLOCK_SMALL   1024
-#define NGX_ELECTRUMX_BLOCK_LARGE   16384
-
 /* room in front of a message for the head of a WebSocket frame */
 #define NGX_ELECTRUMX_HEADROOM      16
 
@@ -28,28 +24,7 @@
 /* sessions with a broadcast that are sent to in a turn */
 #define NGX_ELECTRUMX_LATER         256
 
-/* blocks of each size in the free lists */
-#define NGX_ELECTRUMX_BLOCKS        NGX_ELECTRUMX_KEEP(256)
 
-
-/* A buffer with its chain link; its bytes follow. */
-
-typedef struct {
-    ngx_chain_t    link;        /* first: a link is its block */
-    ngx_buf_t      buf;
-    ngx_uint_t     large;
-} ngx_electrumx_block_t;
-
-
-typedef struct {
-    ngx_chain_t   *free;
-    ngx_uint_t     n;
-} ngx_electrumx_list_t;
-
-
-static ngx_chain_t *ngx_electrumx_block_get(ngx_uint_t large);
-static void ngx_electrumx_block_put(ngx_chain_t *cl);
-static void ngx_electrumx_blocks_put(ngx_chain_t *cl);
 static void ngx_electrumx_out_room(ngx_electrumx_out_t *out);
 static int ngx_electrumx_out_more(struct exi_jw *w, size_t need);
 static int ngx_electrumx_out_piece(struct exi_jw *w, size_t need);
@@ -64,89 +39,9 @@ static void ngx_electrumx_out_copy(ngx_buf_t *b, ngx_chain_t *from);
 static void ngx_electrumx_out_later(ngx_event_t *ev);
 
 
-static ngx_electrumx_list_t   ngx_electrumx_blocks[2];
 static ngx_queue_t            ngx_electrumx_later;      /* of steps */
 static ngx_event_t            ngx_electrumx_later_event;
 static ngx_electrumx_out_t   *ngx_electrumx_out_free;
-
-
-static ngx_chain_t *
-ngx_electrumx_block_get(ngx_uint_t large)
-{
-    size_t                  size;
-    ngx_buf_t              *b;
-    ngx_chain_t            *cl;
-    ngx_electrumx_list_t   *list;
-    ngx_electrumx_block_t  *block;
-
-    list = &ngx_electrumx_blocks[large];
-    cl = list->free;
-
-    if (cl) {
-        list->free = cl->next;
-        list->n--;
-
-        cl->next = NULL;
-        b = cl->buf;
-        b->pos = b->start;
-        b->last = b->start;
-
-        return cl;
-    }
-
-    size = large ? NGX_ELECTRUMX_BLOCK_LARGE : NGX_ELECTRUMX_BLOCK_SMALL;
-
-    block = ngx_alloc(size, ngx_cycle->log);
-    if (block == NULL) {
-        return NULL;
-    }
-
-    ngx_memzero(block, sizeof(ngx_electrumx_block_t));
-
-    block->large = large;
-    block->link.buf = &block->buf;
-
-    b = &block->buf;
-    b->start = (u_char *) block + sizeof(ngx_electrumx_block_t);
-    b->end = (u_char *) block + size;
-    b->pos = b->start;
-    b->last = b->start;
-    b->temporary = 1;
-
-    return &block->link;
-}
-
-
-static void
-ngx_electrumx_block_put(ngx_chain_t *cl)
-{
-    ngx_electrumx_list_t   *list;
-    ngx_electrumx_block_t  *block;
-
-    block = (ngx_electrumx_block_t *) cl;
-    list = &ngx_electrumx_blocks[block->large];
-
-    if (list->n + 1 > NGX_ELECTRUMX_BLOCKS) {
-        ngx_free(block);
-        return;
-    }
-
-    cl->next = list->free;
-    list->free = cl;
-    list->n++;
-}
-
-
-static void
-ngx_electrumx_blocks_put(ngx_chain_t *cl)
-{
-    ngx_chain_t  *next;
-
-    for ( /* void */ ; cl; cl = next) {
-        next = cl->next;
-        ngx_electrumx_block_put(cl);
-    }
-}
 
 
 ngx_electrumx_out_t *
@@ -300,7 +195,7 @@ ngx_electrumx_out_drop(ngx_electrumx_out_t *out)
 
     ngx_electrumx_blocks_put(out->first);
 
-    if (ngx_electrumx_out_free == NULL && NGX_ELECTRUMX_BLOCKS) {
+    if (ngx_electrumx_out_free == NULL && NGX_ELECTRUMX_KEEP(1)) {
         ngx_electrumx_out_free = out;
         return;
     }
@@ -804,19 +699,7 @@ ngx_electrumx_out_clear(ngx_electrumx_session_t *s)
 void
 ngx_electrumx_out_exit(void)
 {
-    ngx_uint_t    i;
-    ngx_chain_t  *cl, *next;
-
-    for (i = 0; i < 2; i++) {
-
-        for (cl = ngx_electrumx_blocks[i].free; cl; cl = next) {
-            next = cl->next;
-            ngx_free(cl);
-        }
-
-        ngx_electrumx_blocks[i].free = NULL;
-        ngx_electrumx_blocks[i].n = 0;
-    }
+    ngx_electrumx_blocks_exit();
 
     if (ngx_electrumx_out_free) {
         ngx_free(ngx_electrumx_out_free);

@@ -251,8 +251,9 @@ typedef struct {
 int ngx_electrumx_history_row(void *ctx, const struct exi_hist *h);
 int ngx_electrumx_unspent_row(void *ctx, const struct exi_utxo *u);
 
-/* Status of the script (14 bytes of key) in the view.  EXI_EHEAVY, EXI_EMANY: to
-   be found out by a job first, JOB_STATUS or JOB_LIVE_STATUS; EXI_ELIMIT: the history is too large. */
+/* Status of the script (14 bytes of key) in the view.  EXI_EHEAVY, EXI_EMANY:
+   to be found out by a job first, JOB_STATUS or JOB_LIVE_STATUS; EXI_ELIMIT:
+   the history is too large. */
 int ngx_electrumx_script_status(ngx_electrumx_index_t *index,
     struct exi_view *view, const u_char *key, uint64_t light, u_char *status,
     bool *some);

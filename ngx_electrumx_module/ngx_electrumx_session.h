@@ -1,6 +1,6 @@
 /*
- * Inside of a session: what ngx_electrumx_session.c, _input.c and _out.c share;
- * nobody else includes it.
+ * Inside of a session: what ngx_electrumx_session.c, _input.c, _out.c and
+ * _block.c share; nobody else includes it.
  */
 
 #ifndef _NGX_ELECTRUMX_SESSION_H_INCLUDED_
@@ -91,6 +91,23 @@ void ngx_electrumx_input_read(ngx_electrumx_session_t *s);
 void ngx_electrumx_input_discard(ngx_electrumx_session_t *s);
 
 void ngx_electrumx_input_exit(void);
+
+
+/* blocks */
+
+#define NGX_ELECTRUMX_BLOCK_SMALL   1024      /* bytes, with its head */
+
+/* An empty block, a link of its own (large: 16 KB, else the size above): all of
+   it, buf->start ... end, is the caller's until it is put back.  NULL: out of
+   memory. */
+ngx_chain_t *ngx_electrumx_block_get(ngx_uint_t large);
+void ngx_electrumx_block_put(ngx_chain_t *cl);
+
+/* All of a chain; NULL is allowed. */
+void ngx_electrumx_blocks_put(ngx_chain_t *cl);
+
+/* Frees the lists. */
+void ngx_electrumx_blocks_exit(void);
 
 
 /* output */

@@ -76,7 +76,7 @@ none('the module knows no header of the indexer outside lib', \%text,
     qr/#\s*include\s+"(?:\.\.|indexer)\//, @module);
 none('LevelDB is used by its stores only', \%code,
     qr/\bleveldb\b|#\s*include\s*<leveldb|\bleveldb_\w/,
-    grep { !m{^indexer/settle_(?:db|load|map)\.} && !m{^t/} } @c);
+    grep { !m{^indexer/settle_(?:db|load|map|runs|ldb)\.} && !m{^t/} } @c);
 none('curl is used by the node client only', \%code, qr/\bcurl_(?!global_)|\bCURL(?!_GLOBAL)/,
     grep { m{^(?:indexer|ngx_electrumx_module)/} && !m{^indexer/rpc} } @c);
 

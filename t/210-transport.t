@@ -34,7 +34,7 @@ subtest 'WebSocket handshake' => \&handshake;
 subtest 'WebSocket frames' => \&frames;
 subtest 'memory of idle sessions' => \&idle_memory;
 subtest 'reload' => \&reload;
-start("idle_timeout 1500ms; send_timeout 1s; max_queue 64k; $banner");
+start("idle_timeout 3s; send_timeout 1s; max_queue 64k; $banner");
 subtest 'idle timeout' => \&idle_timeout;
 subtest 'send timeout' => \&send_timeout;
 start('', main => 'worker_shutdown_timeout 1s;');
@@ -442,7 +442,8 @@ sub frames {
     $c = $t->client('ws', silent_close => 1);
     $c->send_raw($c->{ws}->frame('text', '{}', mask => 0));
     ok(ended($c, 6), 'a client that does not answer a close');
-    cmp_ok(time - $start, '<', 5, 'is not waited for long');
+    cmp_ok(time - $start, '<', 4 + ElectrumX::Test::slowness(),
+        'is not waited for long');
 }
 
 # ---- time and memory ----------------------------------------------------------
@@ -489,10 +490,11 @@ sub reload {
         sleep(0.05);
     }
     is(scalar keys %open, 0, 'all old sessions end');
-    cmp_ok($ended[-1], '<', 7, 'within some seconds');
+    cmp_ok($ended[-1], '<', 6 + ElectrumX::Test::slowness(),
+        'within some seconds');
     my $spread = grep { $_ > 0.5 && $_ < 4.5 } @ended;
     cmp_ok($spread, '>', 15, 'not all at once');
-    cmp_ok($asked, '>', 100, 'they are served meanwhile');
+    cmp_ok($asked, '>', 60, 'they are served meanwhile');
     is_deeply([keys %codes], [1001], 'WebSocket clients are told');
     $t->wait_for(sub { !grep { $_ == $old } $t->worker_pids }, 10,
         'the old worker ends');
@@ -507,34 +509,39 @@ sub idle_timeout {
     my $pinging = $t->client('ws');
     my $partial = $t->client('tcp');
     my $start = time;
-    while (time - $start < 3.5) {
+    while (time - $start < 7) {
         $_->call('server.ping') for values %busy;
         $pinging->send_raw($pinging->{ws}->frame('ping', ''));
         eval { $partial->send_raw('x') };
         sleep(0.3);
     }
     for my $transport (@all) {
-        ok(ended($c{$transport}, 1), "$transport: closed after a while");
+        ok(ended($c{$transport}, 5), "$transport: closed after a while");
         is($busy{$transport}->call('server.ping'), undef,
             "$transport: not if there are requests");
     }
     is($c{ws}{close_code}, 1001, 'a WebSocket client is told');
     is($pinging->call('server.ping'), undef, 'WebSocket pings keep it open');
-    ok(ended($partial, 1), 'parts of a request do not');
+    ok(ended($partial, 5), 'parts of a request do not');
 }
 
 sub send_timeout {
+    my $logged = sub {
+        my $n = () = $t->read_file('nginx-error.log')
+            =~ /client does not read/g;
+        return $n;
+    };
+    $t->wait_for(sub { sessions() == 0 }, 10, 'no sessions');
     for my $transport (@all) {
+        my $before = $logged->();
         my $c = $t->client($transport, rcvbuf => 65536);
         stuff($c, $c->framed($BANNER_REQUEST) x 3000);
-        my $open = sessions();
-        $t->wait_for(sub { sessions() < $open }, 6, 'the session ends');
+        $t->wait_for(sub { $logged->() > $before && sessions() == 0 }, 10,
+            'the session ends');
         ok(1, "$transport: a client that does not read is closed");
         $c->close;
     }
-    my $log = $t->read_file('nginx-error.log');
-    my $n = () = $log =~ /client does not read/g;
-    is($n, 4, 'and logged');
+    is($logged->(), 4, 'and logged');
 }
 
 # Pipelined requests that are not read fill the buffers; one more, and the
@@ -577,7 +584,7 @@ sub shutdown_timeout {
     $t->reload_nginx;
     my $start = time;
     ended($_, 5) for @c;
-    cmp_ok(time - $start, '<', 3, 'ends the sessions');
+    cmp_ok(time - $start, '<', 2 + ElectrumX::Test::slowness(), 'ends the sessions');
     $t->wait_for(sub { !grep { $_ == $old } $t->worker_pids }, 10,
         'the old worker ends');
     ok(1, 'and the worker');

@@ -58,7 +58,7 @@ sub proxy {
 
 sub session {
     my ($transport) = @_;
-    my $x = $t->client($transport, timeout => 15);
+    my $x = $t->client($transport, timeout => 30);
     $x->version('1.6');
     return $x;
 }
@@ -161,7 +161,7 @@ sub restarts {
     only('restarts', \%n);
     $_->call($HEADERS) for @x;
     $node->generate(1);
-    is($_->notification($HEADERS, 10)->[0]{height}, $node->height,
+    is($_->notification($HEADERS, 30)->[0]{height}, $node->height,
         "$_->{transport}: told of a block") for @x;
     $p = $s->settled($c);
 }
@@ -180,7 +180,7 @@ sub leaves {
         $_->{sock}->close for splice @x, 0, 6;
         is(right($c), 'ok', "$transport: others are served meanwhile");
         $t->write_file('modes', '');
-        $_->read_message(5) for @x;
+        $_->read_message(20) for @x;
         is(right($x[0]), 'ok', "$transport: the session that waits");
     }
     $t->wait_for(sub { page()->{worker}{sessions} < 8 }, 10, 'sessions gone');

@@ -10,6 +10,18 @@
 #include <stdint.h>
 #include <string.h>
 
+/*
+ * Asks for the memory at p, which will be read soon; it need not be there.  To
+ * gcc a function that does nothing but __builtin_prefetch() has no effect, and
+ * it leaves the calls out: hence the empty asm.
+ */
+static inline void
+exi_prefetch(const void *p)
+{
+    __builtin_prefetch(p);
+    __asm__ volatile("");
+}
+
 static inline uint16_t
 exi_le16(const uint8_t *p)
 {

@@ -304,8 +304,8 @@ exi_cursor_count(struct exi_cursor *c, uint32_t budget, uint64_t limit)
         return EXI_OK;
     }
     begin_step(c);
-    while (!c->counted) {
-        if (work < UNITS_ROW) {
+    for (bool some = false; !c->counted; some = true) {
+        if (some && work < UNITS_ROW) {
             return 1;
         }
         rc = find_slot(c, &slot, &count);
@@ -322,7 +322,7 @@ exi_cursor_count(struct exi_cursor *c, uint32_t budget, uint64_t limit)
         if (limit != 0 && c->settled + c->nconfirmed > limit) {
             return EXI_ELIMIT;
         }
-        work -= UNITS_ROW;
+        work -= work < UNITS_ROW ? work : UNITS_ROW;
         next_row(c);
         if (c->where == AT_END) {
             c->counted = true;

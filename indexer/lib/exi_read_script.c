@@ -22,14 +22,15 @@ struct nums {
  */
 
 static int
-add_nums(struct nums *t, struct exi_rd list, uint64_t base, uint64_t end)
+add_nums(struct nums *t, const struct exi_gen *g, struct exi_rd list,
+         uint64_t base)
 {
     uint64_t txnum = base;
     bool first = true;
     int rc;
 
     while ((rc = exi_txnums_next(&list, &txnum, &first)) == 1) {
-        if (txnum >= end) {
+        if (txnum >= g->m.tx_count) {
             return EXI_EFORMAT;
         }
         if (t->skip > 0) {
@@ -77,7 +78,7 @@ add_heavy(struct exi_view *v, struct nums *t, const struct exi_skey *s,
     while ((rc = exi_rodb_iter_row(v->h.heavy, &key, &keylen, &val, &vallen))
                == 1
            && keylen == k.len && memcmp(key, k.b, EXI_KEY_HEAVY_PREFIX) == 0) {
-        rc = add_nums(t, exi_rd(val, vallen), 0, v->h.gen->m.tx_count);
+        rc = add_nums(t, v->h.gen, exi_rd(val, vallen), 0);
         if (rc) {
             return rc;
         }
@@ -103,7 +104,17 @@ add_row(struct exi_view *v, struct nums *t, const struct exi_skey *s,
     if (slot.heavy) {
         return add_heavy(v, t, s, exi_key_chunk(key), slot.count);
     }
-    return add_nums(t, slot.list, slot.base, v->h.gen->m.tx_count);
+    return add_nums(t, v->h.gen, slot.list, slot.base);
+}
+
+/* The txids are looked at when all is known of the script; they are asked for
+ * here, all at once, so that memory answers them side by side. */
+static void
+ask_txids(const struct exi_gen *g, const struct nums *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        exi_gen_ahead(g, EXI_FLAT_TXIDS, t->v[i]);
+    }
 }
 
 /* The settled history, ascending. */
@@ -129,26 +140,13 @@ settled_nums(struct exi_view *v, struct nums *t, const struct exi_skey *s)
         exi_rodb_iter_next(v->h.iter);
     }
     v->work += t->n;
+    ask_txids(v->h.gen, t);
     return rc < 0 ? rc : EXI_OK;
 }
 
 /*
  * History and status.
  */
-
-/* Entries whose txids are fetched ahead: memory answers them side by side. */
-#define AHEAD 16
-
-static void
-fetch_ahead(const struct exi_view *v, const struct nums *t, size_t i)
-{
-    const uint8_t *p;
-
-    if (i < t->n) {
-        p = exi_gen_flat(v->h.gen, EXI_FLAT_TXIDS, t->v[i]);
-        __builtin_prefetch(p);
-    }
-}
 
 static int
 emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
@@ -158,11 +156,7 @@ emit_nums(struct exi_view *v, const struct nums *t, exi_hist_pt fn, void *ctx)
     bool cold = false;
     int rc = EXI_OK;
 
-    for (size_t i = 0; i < AHEAD; i++) {
-        fetch_ahead(v, t, i);
-    }
     for (size_t i = 0; i < t->n && rc == EXI_OK; i++) {
-        fetch_ahead(v, t, i + AHEAD);
         const uint8_t *p;
         rc = exi_view_flat(v, EXI_FLAT_TXIDS, t->v[i], &p);
         if (rc == EXI_OK && i > 0 && t->v[i] <= t->v[i - 1]) {

@@ -66,7 +66,9 @@ match_row(struct exi_view *v, const struct exi_txid *txid, const uint8_t *val,
     while ((got = exi_txid_find(val, vallen, txid, bits, &pos, &candidate))
            == 1) {
         const uint8_t *p;
-        int have = exi_view_flat(v, EXI_FLAT_TXIDS, candidate, &p);
+        int have;
+        exi_gen_ahead(v->h.gen, EXI_FLAT_TXOFFSETS, candidate);
+        have = exi_view_flat(v, EXI_FLAT_TXIDS, candidate, &p);
         if (have == EXI_ECOLD) {
             rc = have;
             continue;

@@ -1,6 +1,9 @@
 /*
  * Unspent outputs and balance of one script.  What live transactions spend is
  * in their own `hist` rows of the same script, so no outpoint is looked up.
+ *
+ * The txids of settled outputs are asked for when their rows are read and looked
+ * at when the live rows are known: memory answers them side by side.
  */
 #include "exi_coin.h"
 #include "exi_store.h"
@@ -8,10 +11,20 @@
 
 #include <stdlib.h>
 
+/* An output of a `U` row. */
+struct settled {
+    uint64_t txnum;
+    uint32_t index;
+    int64_t value_sat;
+};
+
 struct unspent {
     struct exi_view *v;
     const struct exi_arena *a;
-    size_t ncold;            /* txids not in memory: go on, then fail */
+    struct settled *rows;
+    size_t nrows;
+    size_t rows_cap;
+    size_t most;             /* rows to read for now */
     struct exi_spent *spent; /* ascending */
     size_t nspent;
     size_t spent_cap;
@@ -25,12 +38,20 @@ struct unspent {
 
 #define UNSPENT_START 16
 
+/* Settled outputs that are read before the live rows. */
+#define UNSPENT_EARLY 32
+
 int
 exi_spent_compare(const void *x, const void *y)
 {
     const struct exi_spent *a = x, *b = y;
-    int c = memcmp(a->txid.b, b->txid.b, EXI_HASH_LEN);
+    uint64_t p = exi_be64(a->txid.b), q = exi_be64(b->txid.b);
+    int c;
 
+    if (p != q) {
+        return p < q ? -1 : 1;
+    }
+    c = memcmp(a->txid.b, b->txid.b, EXI_HASH_LEN);
     return c ? c : (a->index > b->index) - (a->index < b->index);
 }
 
@@ -156,27 +177,31 @@ exi_utxo_parse(const uint8_t *key, size_t keylen, const uint8_t *val,
 typedef int (*utxo_row_pt)(void *ctx, uint64_t txnum, uint32_t index,
                            int64_t value_sat);
 
-/* Each `U` row of the script. */
+/* The script's first `U` row. */
+static void
+seek_utxo(struct exi_view *v, const struct exi_skey *s)
+{
+    struct exi_key k;
+
+    exi_key_utxo(&k, s, 0, 0);
+    exi_rodb_iter_seek_in(v->h.iter, k.b, EXI_KEY_UTXO_PREFIX,
+                          EXI_KEY_UTXO_PREFIX);
+}
+
+/* Each of them from the one at hand on, until there are no more (EXI_OK) or the
+ * callback returns something: then the next call begins with that row. */
 static int
-each_utxo(struct exi_view *v, const struct exi_skey *s, utxo_row_pt fn,
-          void *ctx)
+each_utxo(struct exi_view *v, utxo_row_pt fn, void *ctx)
 {
     const uint8_t *key, *val;
     size_t keylen, vallen;
-    struct exi_key k;
     uint64_t txnum;
     uint32_t index;
     int64_t value;
     int rc;
 
-    exi_key_utxo(&k, s, 0, 0);
-    exi_rodb_iter_seek_in(v->h.iter, k.b, EXI_KEY_UTXO_PREFIX,
-                          EXI_KEY_UTXO_PREFIX);
     while ((rc = exi_rodb_iter_row(v->h.iter, &key, &keylen, &val, &vallen))
-               == 1
-           && keylen >= EXI_KEY_UTXO_PREFIX
-           && memcmp(key, k.b, EXI_KEY_UTXO_PREFIX) == 0) {
-        v->work++;
+           == 1) {
         rc = exi_utxo_parse(key, keylen, val, vallen, &txnum, &index, &value);
         if (rc == EXI_OK) {
             rc = fn(ctx, txnum, index, value);
@@ -184,31 +209,78 @@ each_utxo(struct exi_view *v, const struct exi_skey *s, utxo_row_pt fn,
         if (rc) {
             return rc;
         }
+        v->work++;
         exi_rodb_iter_next(v->h.iter);
     }
-    return rc < 0 ? rc : EXI_OK;
+    return rc;
 }
 
+/* 1: enough for now. */
 static int
-add_settled(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
+keep_row(void *ctx, uint64_t txnum, uint32_t index, int64_t value_sat)
 {
     struct unspent *t = ctx;
-    uint32_t from = t->n > 0 ? (uint32_t) t->u[t->n - 1].height : 0, height;
-    const uint8_t *p;
-    int rc = exi_view_flat(t->v, EXI_FLAT_TXIDS, txnum, &p);
+    int64_t sat = value_sat;
+    bool tokens;
+    int rc;
 
-    if (rc == EXI_ECOLD) {
-        if (t->limit != 0 && t->n + t->ncold >= t->limit) {
-            return EXI_ELIMIT;
-        }
-        t->ncold++;
+    if (t->coin_tokens && !counts(&sat, &tokens, t->tokens)) {
         return EXI_OK;
     }
+    if (t->nrows >= t->most) {
+        return 1;
+    }
+    rc = exi_view_grow(t->a, (void **) &t->rows, &t->rows_cap, t->nrows,
+                       sizeof *t->rows);
     if (rc) {
         return rc;
     }
-    rc = exi_view_height(t->v, txnum, from, &height);
-    return rc ? rc : add_output(t, p, index, (int32_t) height, value_sat);
+    t->rows[t->nrows++] = (struct settled){ txnum, index, value_sat };
+    return EXI_OK;
+}
+
+/* All at once, as a processor waits for a page's address before it goes on far
+ * beyond a prefetch. */
+static void
+ask_txids(const struct unspent *t, size_t from)
+{
+    for (size_t i = from; i < t->nrows; i++) {
+        exi_gen_ahead(t->v->h.gen, EXI_FLAT_TXIDS, t->rows[i].txnum);
+    }
+}
+
+static int
+add_settled(struct unspent *t, const struct settled *row)
+{
+    uint32_t from = t->n > 0 ? (uint32_t) t->u[t->n - 1].height : 0, height;
+    const uint8_t *p;
+    int rc = exi_view_flat(t->v, EXI_FLAT_TXIDS, row->txnum, &p);
+
+    if (rc == EXI_OK) {
+        rc = exi_view_height(t->v, row->txnum, from, &height);
+    }
+    return rc ? rc
+              : add_output(t, p, row->index, (int32_t) height, row->value_sat);
+}
+
+/* The rows that were read; EXI_ECOLD: all txids that lack are noted. */
+static int
+add_rows(struct unspent *t)
+{
+    size_t ncold = 0;
+
+    for (size_t i = 0; i < t->nrows; i++) {
+        int rc = add_settled(t, &t->rows[i]);
+        if (rc == EXI_ECOLD) {
+            ncold++;
+            if (t->limit != 0 && t->n + ncold > t->limit) {
+                return EXI_ELIMIT;
+            }
+        } else if (rc) {
+            return rc;
+        }
+    }
+    return ncold > 0 ? EXI_ECOLD : EXI_OK;
 }
 
 /* Items and what they spend. */
@@ -228,20 +300,45 @@ gather_spent(struct unspent *t, const struct exi_skey *s,
     return rc;
 }
 
+/* Rows and items.  Each output that is spent takes one row away at most, so
+ * that with more rows than these the limit is exceeded. */
+static int
+gather_rows(struct unspent *t, const struct exi_skey *s,
+            struct exi_items *items)
+{
+    size_t early;
+    int rc, some;
+
+    t->most = UNSPENT_EARLY;
+    seek_utxo(t->v, s);
+    some = each_utxo(t->v, keep_row, t);
+    if (some < 0) {
+        return some;
+    }
+    ask_txids(t, 0);
+    rc = gather_spent(t, s, items);
+    if (rc == EXI_OK && some == 1) {
+        early = t->nrows;
+        t->most = t->limit != 0 ? t->limit + t->nspent : SIZE_MAX;
+        rc = each_utxo(t->v, keep_row, t);
+        rc = rc == 1 ? EXI_ELIMIT : rc;
+        ask_txids(t, early);
+    }
+    return rc;
+}
+
 /* All that is unspent, in protocol order, into t->u. */
 static int
 gather_unspent(struct unspent *t, const struct exi_skey *s)
 {
     struct exi_items items;
-    int rc = gather_spent(t, s, &items);
+    int got, rc = gather_rows(t, s, &items);
 
-    if (rc == EXI_OK) {
-        rc = each_utxo(t->v, s, add_settled, t);
+    if (rc == EXI_OK || rc == EXI_ECOLD) {
+        got = add_rows(t);
+        rc = got ? got : rc;
     }
-    if (rc == EXI_OK && t->ncold > 0) {
-        return EXI_ECOLD;
-    }
-    for (size_t i = 0; i < items.n && rc == EXI_OK; i++) {
+    for (size_t i = 0; rc == EXI_OK && i < items.n; i++) {
         rc = add_funds(t, &items.v[i]);
     }
     return rc;
@@ -252,10 +349,13 @@ exi_unspent(struct exi_view *v, const struct exi_arena *a,
             const struct exi_skey *s, enum exi_tokens tokens, uint64_t limit,
             exi_utxo_pt fn, void *ctx)
 {
+    struct settled rows[UNSPENT_START];
     struct exi_spent spent[UNSPENT_START];
     struct exi_utxo u[UNSPENT_START];
     struct unspent t = { .v = v,
                          .a = a,
+                         .rows = rows,
+                         .rows_cap = UNSPENT_START,
                          .spent = spent,
                          .spent_cap = UNSPENT_START,
                          .u = u,
@@ -356,8 +456,10 @@ settled_sum(struct exi_view *v, const struct exi_skey *s,
     struct sum t = { .light = light,
                      .coin_tokens = coin_tokens(v),
                      .tokens = tokens };
-    int rc = each_utxo(v, s, add_value, &t);
+    int rc;
 
+    seek_utxo(v, s);
+    rc = each_utxo(v, add_value, &t);
     if (rc == EXI_OK) {
         sum->known = true;
         sum->height = v->h.gen->m.height;

@@ -73,16 +73,41 @@ reaches(const struct exi_gen *g, uint32_t height, uint64_t txnum)
     return exi_le64(exi_gen_flat(g, EXI_FLAT_TXCOUNTS, height)) > txnum;
 }
 
-/* The first height whose cumulative count is above txnum: steps that double,
- * then halves, as entries of a history are near each other. */
+/* Where the height would be if all blocks behind `from` were alike. */
+static uint32_t
+guess_height(const struct exi_gen *g, uint64_t txnum, uint32_t from)
+{
+    uint64_t first = exi_gen_first(g, from);
+    uint64_t blocks = g->m.height - from + 1, n;
+
+    if (txnum <= first) {
+        return from;
+    }
+    n = (txnum - first) * blocks / (g->m.tx_count - first);
+    return from + (uint32_t) (n < blocks ? n : blocks - 1);
+}
+
+/* The first height whose cumulative count is above txnum: from a guess on in
+ * steps that double, then halves. */
 int
 exi_gen_height(const struct exi_gen *g, uint64_t txnum, uint32_t from,
                uint32_t *height)
 {
-    uint32_t lo = from, hi = from, step = 1;
+    uint32_t lo = from, hi, step = 1;
 
     if (txnum >= g->m.tx_count || from > g->m.height) {
         return EXI_EFORMAT;
+    }
+    hi = guess_height(g, txnum, from);
+    if (hi > lo && reaches(g, hi - 1, txnum)) {
+        hi--;
+        while (hi - lo > step && reaches(g, hi - step, txnum)) {
+            hi -= step;
+            step *= 2;
+        }
+        lo = hi - lo > step ? hi - step + 1 : lo;
+    } else {
+        lo = hi;
     }
     while (!reaches(g, hi, txnum)) {
         lo = hi + 1;

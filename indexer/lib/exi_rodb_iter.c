@@ -187,9 +187,13 @@ run_next(const struct range *r, const struct exi_run *run, struct place *p)
 static int
 mem_row(const struct range *r, struct place *p)
 {
-    const struct exi_memrow *m = &r->db->rows[p->at];
+    const struct exi_memrow *m;
 
-    if (p->at == r->db->nrows || !in_range(r, m->key, m->keylen)) {
+    if (p->at == r->db->nrows) {
+        return 0;
+    }
+    m = &r->db->rows[p->at];
+    if (!in_range(r, m->key, m->keylen)) {
         return 0;
     }
     p->key = m->key;

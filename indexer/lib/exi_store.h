@@ -231,6 +231,17 @@ exi_view_flat(struct exi_view *v, enum exi_flat f, uint64_t i,
     return exi_gen_look(v->h.gen, &v->cold, f, i, p);
 }
 
+/* Begins to fetch a record that will be looked at soon; never waits. */
+static inline void
+exi_gen_ahead(const struct exi_gen *g, enum exi_flat f, uint64_t i)
+{
+    const uint8_t *p = exi_gen_flat(g, f, i);
+
+    if (p != NULL) {
+        exi_prefetch(p);
+    }
+}
+
 /*
  * exi_store_env.c
  */

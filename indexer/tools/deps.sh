@@ -32,7 +32,7 @@ packages_of() {
         test) echo perl libio-socket-ssl-perl procps curl openssl util-linux ;;
         browser) echo chromium ;;
         clients) have_node || echo nodejs npm ;;
-        tools) echo clang clang-format clang-tidy ;;
+        tools) echo clang clang-format clang-tidy cppcheck ;;
         *) usage ;;
     esac
 }

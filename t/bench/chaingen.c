@@ -104,7 +104,8 @@ static const struct option_row {
     { "blocks", U32, &cg_opts.blocks, 1, 5e6, "N",
       "blocks after genesis [2000]" },
     { "after", U32, &cg_opts.after, 1, 1e6, "N",
-      "the last N blocks go to FILE.after; side files of the chain before them, "
+      "the last N blocks go to FILE.after; side files of the chain before "
+      "them, "
       "and PREFIX.after.json and so on of all of it" },
     { "txs-per-block", REAL, &cg_opts.txs_per_block, 1, 20000, "X",
       "mean transactions per block over the whole chain [100]" },

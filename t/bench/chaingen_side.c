@@ -288,8 +288,7 @@ json_chain(FILE *f, uint32_t height, int64_t time)
     cg_hex_reversed(tip, cg_prev_hash, 32);
     json_u64(f, "seed", cg_opts.seed);
     json_u64(f, "height", height);
-    fprintf(f, "  \"tip\": \"%s\",\n  \"tip_time\": %" PRId64 ",\n", tip,
-            time);
+    fprintf(f, "  \"tip\": \"%s\",\n  \"tip_time\": %" PRId64 ",\n", tip, time);
     json_u64(f, "blocks", height);
     json_u64(f, "txs", t->txs);
     json_u64(f, "txs_with_genesis", t->txs + 1);

@@ -113,6 +113,7 @@ struct load_conn {
     uint32_t number;
     bool up;       /* connected, TLS and upgrade done */
     bool upgraded; /* WebSocket: the 101 was read */
+    bool ended;    /* WebSocket: the server's close frame was read */
     bool asked;    /* the caller's */
     bool want_out; /* EPOLLOUT is set */
     char *out;     /* unsent */

@@ -151,7 +151,7 @@ load_connect(struct load_conn *c, int epfd)
     if (load_opts.tls) {
         make_tls(c);
     }
-    c->up = c->asked = false;
+    c->up = c->asked = c->ended = false;
     c->upgraded = !load_opts.ws;
     c->outpos = c->outlen = c->inpos = c->inlen = 0;
     if (load_opts.ws) {
@@ -341,6 +341,10 @@ next_frame(struct load_conn *c, const char **msg, size_t *n)
         return false;
     }
     c->inpos += head + len;
+    if ((p[0] & 0x0f) == 8) {
+        c->ended = true;
+        return false;
+    }
     *msg = (const char *) p + head;
     *n = len;
     return true;

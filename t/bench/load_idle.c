@@ -157,6 +157,7 @@ event(struct client *c, uint32_t events)
         while (load_next(&c->conn, &msg, &n)) {
             message(c, msg, n);
         }
+        alive = alive && !c->conn.ended;
     }
     if (c->conn.upgraded && !c->conn.asked) {
         c->conn.asked = true;

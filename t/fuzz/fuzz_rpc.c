@@ -278,6 +278,8 @@ ngx_electrumx_cold_text(ngx_electrumx_req_t *r, ngx_electrumx_json_t *v,
 void
 ngx_electrumx_cold_copy(ngx_electrumx_req_t *r, ngx_str_t *text)
 {
+    (void) r;
+    (void) text;
 }
 
 ngx_int_t

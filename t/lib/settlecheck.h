@@ -583,6 +583,14 @@ sc_opts(const struct cm *m, const char *dir)
     return o;
 }
 
+/* For settle_tidy: never stops. */
+SC_UNUSED static bool
+sc_never(void *ctx)
+{
+    (void) ctx;
+    return false;
+}
+
 /* Adds blocks from ... to of the model and commits. */
 SC_UNUSED static int
 sc_settle(struct settle *s, const struct cm *m, uint32_t from, uint32_t to)

@@ -393,10 +393,10 @@ test_bad_blocks(void)
 
         memcpy(raw, m.blocks[5].raw, len);
         rc = with_block(&m, 5, raw, n, 1 << 20);
-        each(rc == EXI_EFORMAT, "%zu bytes: %d", n, rc);
+        each(rc == EXI_ENODE, "%zu bytes: %d", n, rc);
         raw[i] ^= (uint8_t) (1 + rnd_below(255));
         rc = with_block(&m, 5, raw, len, 1 << 20);
-        each(rc == EXI_EFORMAT || rc == EXI_EAPI || (i >= 68 && rc == EXI_OK)
+        each(rc == EXI_ENODE || rc == EXI_EAPI || (i >= 68 && rc == EXI_OK)
                  || (i < 4 && rc == EXI_OK),
              "byte %zu: %d", i, rc);
     }

@@ -4,7 +4,7 @@ package ElectrumX::Client;
 # call has a deadline; nothing blocks for ever.
 #
 #   my $c = ElectrumX::Client->connect(transport => 'tcp', port => 50001,
-#       host => '127.0.0.1', timeout => 10, path => '/', origin => ...,
+#       host => '127.0.0.1', timeout => 30, path => '/', origin => ...,
 #       from => '127.0.0.2', protocol => ..., proxy_header => "PROXY TCP4 ...\r\n", sndbuf/rcvbuf);
 #   $c->version('1.6');                   # server.version, returns result
 #   my $result = $c->call($method, @params);      # dies with an error hash
@@ -46,7 +46,7 @@ our $JSON = JSON::PP->new->utf8->canonical->allow_nonref;
 sub connect {
     my ($class, %o) = @_;
     my $self = bless {
-        host => '127.0.0.1', transport => 'tcp', timeout => 10, path => '/',
+        host => '127.0.0.1', transport => 'tcp', timeout => 30, path => '/',
         id => 0, in => '', answers => {}, queue => [], raw => [], %o,
     }, $class;
     $self->{ws} = ElectrumX::WebSocket->new(path => $self->{path},
