@@ -130,14 +130,14 @@ sub in_following {
     recover('at the end', 1);
 }
 
-# From the begin of a pass until what it made is published.
+# From the begin of a fold or a rewrite until what it made is published.
 sub in_tidying {
     my $from = 'tidy: begin of a';
     $t->stop_indexer;
     my $log = start_log();
     until_begun(start_shimmed(undef, 0, $from), $log);
     $t->wait_for(sub { $log->() =~ /tidy: end of a.*settled up to/s }, 30,
-        'a pass');
+        'its end');
     my $total = count();
     cmp_ok($total, '>', 20, "$total steps");
     my $within = 0;
