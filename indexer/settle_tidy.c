@@ -28,11 +28,11 @@
 
 /*
  * What is new is folded when it is more than one part in FOLD_SHARE of the
- * recent run, and that is merged into base when both are more than one part in
- * REWRITE_SHARE of it.  The arithmetic is in docs/architecture.md, measurements
- * in docs/performance.md.
+ * recent run, so that this run is written FOLD_SHARE times until it is merged
+ * into base: when it is more than one part in REWRITE_SHARE of that.  The
+ * arithmetic is in docs/architecture.md, measurements in docs/performance.md.
  */
-#define FOLD_SHARE    32
+#define FOLD_SHARE    256
 #define REWRITE_SHARE 32
 /* Bytes below which nothing is worth it. */
 #define AFTER_MIN (UINT64_C(16) << 10)

@@ -127,13 +127,6 @@ start_reader(const char *data)
     _exit(wrong != 0 ? 1 : seen == 0 ? 2 : 0);
 }
 
-static bool
-never(void *ctx)
-{
-    (void) ctx;
-    return false;
-}
-
 /* Settles from where the directory stands to its end, a generation a batch. */
 static int
 work(const char *data, uint32_t last)
@@ -151,10 +144,9 @@ work(const char *data, uint32_t last)
             rc = settle_publish(s, &g);
             settle_prune(s, &g, 1);
         }
-        /* Sometimes base is left as it is, so that there is something to fold
-         * into. */
+        /* Folds, and rewrites where a batch is a multiple of four. */
         if (rc == EXI_OK) {
-            rc = settle_tidy(s, next % (3 * BATCH) == 0, never, NULL, &more);
+            rc = settle_tidy(s, next / BATCH % 4 == 0, sc_never, NULL, &more);
         }
         if (rc != EXI_OK || next > last) {
             break;
@@ -410,7 +402,7 @@ space_at(long at)
             rc = settle_publish(s, &g);
         }
         if (rc == EXI_OK) {
-            rc = settle_tidy(s, h % (3 * BATCH) == 0, never, NULL, &more);
+            rc = settle_tidy(s, h / BATCH % 2 == 0, sc_never, NULL, &more);
         }
     }
     each(rc == EXI_OK || rc == EXI_ESPACE || rc == EXI_EIO, "error %d", rc);

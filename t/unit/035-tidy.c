@@ -128,13 +128,6 @@ shape_of(const char *data)
     return z;
 }
 
-static bool
-never(void *ctx)
-{
-    (void) ctx;
-    return false;
-}
-
 /* Stops when it was asked so often. */
 static bool
 after_some(void *ctx)
@@ -149,7 +142,7 @@ fold(struct settle *s)
 {
     bool more;
 
-    return settle_tidy(s, false, never, NULL, &more);
+    return settle_tidy(s, false, sc_never, NULL, &more);
 }
 
 /* Until there is nothing more to do; how many times that took. */
@@ -160,7 +153,7 @@ tidy_all(struct settle *s)
     bool more = true;
 
     while (more) {
-        int rc = settle_tidy(s, true, never, NULL, &more);
+        int rc = settle_tidy(s, true, sc_never, NULL, &more);
 
         each(rc == EXI_OK, "tidy: %d", rc);
         n++;
@@ -586,14 +579,14 @@ test_due(void)
     m.txs_max = 2;
     cm_grow(&m, 322, rnd());
     s = open_in(&m, data, false, 0);
-    is_int(settle_tidy(s, true, never, NULL, &more), EXI_OK,
+    is_int(settle_tidy(s, true, sc_never, NULL, &more), EXI_OK,
            "nothing is settled");
     ok(!more, "nothing to do");
     for (uint32_t h = 0; h < 20; h += 5) {
         each(sc_settle(s, &m, h, h + 4) == EXI_OK, "settle");
     }
     each_done("four batches");
-    is_int(settle_tidy(s, true, never, NULL, &more), EXI_OK,
+    is_int(settle_tidy(s, true, sc_never, NULL, &more), EXI_OK,
            "too little is settled");
     ok(read_epoch(&c, s, data, 0) && c.again > 0, "rows are not merged");
     free(c.facts.v);
@@ -602,9 +595,11 @@ test_due(void)
     is_int(fold(s), EXI_OK, "nothing to fold into yet");
     ok(read_epoch(&c, s, data, 0) && c.again > 0, "rows are not merged");
     free(c.facts.v);
-    is_int(settle_tidy(s, false, never, NULL, &more), EXI_OK, "asked for less");
+    is_int(settle_tidy(s, false, sc_never, NULL, &more), EXI_OK,
+           "asked for less");
     ok(more, "a rewrite is due");
-    is_int(settle_tidy(s, true, never, NULL, &more), EXI_OK, "now it is done");
+    is_int(settle_tidy(s, true, sc_never, NULL, &more), EXI_OK,
+           "now it is done");
     ok(!more, "there is no more");
     ok(is_tidy(s, &m, data), "one row a bucket");
     is_int(sc_settle(s, &m, 20, 319), EXI_OK, "a large batch");
