@@ -257,11 +257,11 @@ prefetch_spends(const struct joiner *j, const struct bulk_in *in)
         return;
     }
     memcpy(&fp, p, 8);
-    __builtin_prefetch(&j->slots[slot_of(j, fp)]);
+    exi_prefetch(&j->slots[slot_of(j, fp)]);
     memcpy(&fp, p - AHEAD / 2 * BULK_SPEND_LEN, 8);
     slot = j->slots[slot_of(j, fp)];
     if (slot != 0) {
-        __builtin_prefetch(&j->coins[slot - 1]);
+        exi_prefetch(&j->coins[slot - 1]);
     }
 }
 

@@ -96,9 +96,9 @@ walk(struct chain_plan *p, const struct chain_io *io, uint32_t tip_height,
 }
 
 int
-chain_plan(struct chain_plan *p, const struct chain_io *io,
-           uint32_t tip_height, const struct exi_blkid *tip,
-           const struct exi_blkid *best, uint32_t floor, uint32_t max)
+chain_plan(struct chain_plan *p, const struct chain_io *io, uint32_t tip_height,
+           const struct exi_blkid *tip, const struct exi_blkid *best,
+           uint32_t floor, uint32_t max)
 {
     int rc;
 

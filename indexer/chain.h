@@ -18,8 +18,8 @@ struct chain_io {
 };
 
 struct chain_plan {
-    uint32_t fork;     /* height of the last common block */
-    uint32_t nconnect; /* blocks fork + 1 ... fork + nconnect */
+    uint32_t fork;             /* height of the last common block */
+    uint32_t nconnect;         /* blocks fork + 1 ... fork + nconnect */
     struct exi_blkid *connect; /* ascending; owned: chain_plan_free() */
 };
 

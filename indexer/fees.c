@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_BIN 30000.0
+#define FIRST_BIN  30000.0
 #define BIN_GROWTH 1.1
 
 struct item {
@@ -100,8 +100,8 @@ emit(struct text *t, uint64_t rate10, uint64_t vsize)
 {
     t->len += (size_t) snprintf(t->p + t->len, t->cap - t->len,
                                 "%s[%" PRIu64 ".%" PRIu64 ",%" PRIu64 "]",
-                                t->len > 1 ? "," : "", rate10 / 10,
-                                rate10 % 10, vsize);
+                                t->len > 1 ? "," : "", rate10 / 10, rate10 % 10,
+                                vsize);
 }
 
 char *

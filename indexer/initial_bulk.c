@@ -274,8 +274,8 @@ check_tip(struct sync *s, const struct bulk *b)
 static int
 open_bulk(struct run *r, struct bulk **b)
 {
-    size_t memory =
-        (size_t) r->s->conf->memory_mb * MB - OWN_MEMORY - initial_source_memory(r->s);
+    size_t memory = (size_t) r->s->conf->memory_mb * MB - OWN_MEMORY
+                    - initial_source_memory(r->s);
     struct bulk_opts o = { .memory = memory,
                            .expected_txs = r->expected_txs,
                            .checkpoint_ms = CHECKPOINT,

@@ -343,15 +343,19 @@ settle_db_write(struct settle_db *db, struct settle_db_batch *b, char *err,
  * seconds.)  Should a version of LevelDB not do that, readers replay the log:
  * slower, not wrong.
  */
-int settle_db_flush(struct settle_db *db, char *err, size_t errlen){
-    EXI_CC_TRY{ Status s = db->db->Write(leveldb::WriteOptions(), nullptr);
+int
+settle_db_flush(struct settle_db *db, char *err, size_t errlen)
+{
+    EXI_CC_TRY
+    {
+        Status s = db->db->Write(leveldb::WriteOptions(), nullptr);
 
-if (s.ok()) {
-    s = db->db->Write(leveldb::WriteOptions(), nullptr);
-}
-return Told(s, err, errlen);
-}
-EXI_CC_CATCH(EXI_ENOMEM)
+        if (s.ok()) {
+            s = db->db->Write(leveldb::WriteOptions(), nullptr);
+        }
+        return Told(s, err, errlen);
+    }
+    EXI_CC_CATCH(EXI_ENOMEM)
 }
 
 void

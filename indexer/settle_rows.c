@@ -214,8 +214,7 @@ heavy_list(struct rows *r, const struct settle_rec *rec, size_t n)
     for (size_t i = 0; i < n; i++) {
         r->txnums[i] = txnum_of(r, rec[i].v);
     }
-    rc = settle_rows_heavy(r->wb, &r->list, &s, r->chunk, r->txnums, n,
-                           &rows);
+    rc = settle_rows_heavy(r->wb, &r->list, &s, r->chunk, r->txnums, n, &rows);
     r->m->row_count += rows;
     r->list.len = 0;
     return rc == EXI_OK ? settle_buf_varint(&r->list, n) : rc;

@@ -7,28 +7,33 @@
 
 #include "bell.h"
 
-enum state { STATE_CONNECTING, STATE_SYNCING, STATE_LOADING, STATE_READY,
-             STATE_STALE };
+enum state {
+    STATE_CONNECTING,
+    STATE_SYNCING,
+    STATE_LOADING,
+    STATE_READY,
+    STATE_STALE
+};
 
 struct status {
     const char *data_dir;
     const char *network;
     struct bell *bell; /* may be NULL */
     enum state state;
-    uint32_t height;  /* tip served, or last block read while syncing */
-    uint32_t settled; /* height of the settled layer */
-    uint32_t target;  /* the node's height */
-    uint32_t mempool; /* transactions */
-    uint64_t tx_count;  /* settled transactions */
-    uint64_t rate;      /* tx/s while syncing, else 0 */
+    uint32_t height;   /* tip served, or last block read while syncing */
+    uint32_t settled;  /* height of the settled layer */
+    uint32_t target;   /* the node's height */
+    uint32_t mempool;  /* transactions */
+    uint64_t tx_count; /* settled transactions */
+    uint64_t rate;     /* tx/s while syncing, else 0 */
     /* Initial sync (progress.h); phase NULL: not in it. */
     const char *phase;
     double part;         /* of the phase that is done, 0 ... 1 */
     uint32_t block_time; /* of the last block read, Unix */
     double bytes_per_s;
-    int64_t eta_s;      /* until the phase ends; -1: unknown */
-    char message[256];  /* one sentence; "" = nothing to say */
-    uint64_t last_ms;   /* when it was written, monotonic */
+    int64_t eta_s;     /* until the phase ends; -1: unknown */
+    char message[256]; /* one sentence; "" = nothing to say */
+    uint64_t last_ms;  /* when it was written, monotonic */
 };
 
 /*

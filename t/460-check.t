@@ -132,10 +132,10 @@ sub settled_while_following {
         'all settled');
     $t->wait_for(sub {
         my ($begun, $ended) = map { my $w = $_;
-            scalar(() = $t->read_file($log) =~ /tidy: $w of a/g)
+            scalar(() = $t->read_file($log) =~ /tidy: $w of a /g)
         } qw(begin end);
         return $ended > 0 && $begun == $ended;
-    }, 60, 'a pass of tidying');
+    }, 60, 'tidying');
     $t->stop_indexer;
 }
 

@@ -60,7 +60,7 @@ for my $who (qw(indexer worker)) {
 # its change log may take 64 MB
 my $log = $late->{live} > 40 ? 96 : 0;
 cmp_ok($late->{live}, '<=', $early->{live} * 1.3 + 8 + $log, 'live layer');
-cmp_ok($late->{fds}, '<=', $early->{fds} + 8, 'descriptors of the indexer');
+cmp_ok($late->{fds}, '<=', $early->{fds} + 24, 'descriptors of the indexer');
 cmp_ok($n{failed} // 0, '<=', $n{reloads} * 3,
     'connections that met a worker that was going');
 

@@ -55,7 +55,7 @@ uint32_t exi_bucket(const uint8_t *h, uint8_t bits);
 void exi_key_bucket(struct exi_key *k, enum exi_kind kind, uint32_t bucket,
                     uint32_t chunk);
 #define EXI_KEY_BUCKET_PREFIX 5
-#define EXI_KEY_BUCKET_LEN 9
+#define EXI_KEY_BUCKET_LEN    9
 /* Chunk of such a key (EXI_KEY_BUCKET_LEN bytes at key). */
 uint32_t exi_key_chunk(const uint8_t *key);
 
@@ -132,8 +132,8 @@ int exi_hist_find(struct exi_hist_slot *slot, const uint8_t *buf, size_t buflen,
  * Next txnum of a list (of a slot, or a `G` value with base 0): 1 and *txnum,
  * 0 at its end, EXI_EFORMAT.  Start with *txnum = base.
  */
-int exi_txnums_next(struct exi_rd *list, uint64_t *txnum, bool *first)
-    EXI_MUST_CHECK;
+int exi_txnums_next(struct exi_rd *list, uint64_t *txnum,
+                    bool *first) EXI_MUST_CHECK;
 
 /* Length in bytes of a `T` entry, and its parts. */
 #define EXI_TXID_ENTRY 8
@@ -162,8 +162,8 @@ enum exi_flat {
 
 struct exi_flat_def {
     const char *name;
-    uint32_t record;     /* bytes */
-    uint8_t shift;       /* 1 << shift records a segment */
+    uint32_t record; /* bytes */
+    uint8_t shift;   /* 1 << shift records a segment */
 };
 extern const struct exi_flat_def exi_flat_defs[EXI_FLAT_N];
 
@@ -178,8 +178,8 @@ void exi_flat_segment_name(char *out, size_t outlen, enum exi_flat f,
  * Text files.  Writers return the length written, without a NUL, or
  * EXI_ELIMIT; parsers EXI_OK, EXI_EFORMAT, EXI_EVERSION (*version says which).
  */
-int exi_format_write(char *out, size_t outlen, const struct exi_params *p)
-    EXI_MUST_CHECK;
+int exi_format_write(char *out, size_t outlen,
+                     const struct exi_params *p) EXI_MUST_CHECK;
 int exi_format_parse(struct exi_params *p, uint32_t *version, const char *buf,
                      size_t buflen) EXI_MUST_CHECK;
 
@@ -190,16 +190,16 @@ struct exi_manifest {
     struct exi_blkid block;
     uint64_t tx_count;
 };
-int exi_manifest_write(char *out, size_t outlen, const struct exi_manifest *m)
-    EXI_MUST_CHECK;
+int exi_manifest_write(char *out, size_t outlen,
+                       const struct exi_manifest *m) EXI_MUST_CHECK;
 int exi_manifest_parse(struct exi_manifest *m, uint32_t *version,
                        const char *buf, size_t buflen) EXI_MUST_CHECK;
 
 /*
  * Live layer (LMDB).
  */
-#define EXI_LIVE_MAGIC 0x31564c45u /* "ELV1" LE */
-#define EXI_LIVE_VERSION 1
+#define EXI_LIVE_MAGIC    0x31564c45u /* "ELV1" LE */
+#define EXI_LIVE_VERSION  1
 #define EXI_LIVE_GENS_MAX 8
 
 struct exi_live_gen {
@@ -228,13 +228,13 @@ int exi_live_state_decode(struct exi_live_state *s, const uint8_t *buf,
                           size_t buflen) EXI_MUST_CHECK;
 
 #define EXI_TXF_UNCONF_INPUT 1
-#define EXI_TXF_COINBASE 2
-#define EXI_TXF_PROVISIONAL 4
+#define EXI_TXF_COINBASE     2
+#define EXI_TXF_PROVISIONAL  4
 
 struct exi_live_tx {
     struct exi_txid txid;
-    int32_t height; /* > 0 confirmed, 0 mempool */
-    uint32_t pos;   /* in the block */
+    int32_t height;  /* > 0 confirmed, 0 mempool */
+    uint32_t pos;    /* in the block */
     int64_t fee_sat; /* -1 coinbase */
     uint32_t size;
     uint32_t vsize;
@@ -306,7 +306,8 @@ enum exi_change {
 struct exi_live_change {
     enum exi_change kind;
     uint32_t tip_height;
-    uint32_t low_height; /* lowest height whose block changed; tip + 1 if none */
+    uint32_t
+        low_height; /* lowest height whose block changed; tip + 1 if none */
     uint32_t nscripts;
     const uint8_t *scripts; /* nscripts times EXI_SKEY_LEN, ascending */
 };

@@ -6,7 +6,7 @@
 
 /* Bytes before the list of generations, and of one of them. */
 #define STATE_FIXED 96
-#define STATE_GEN 44
+#define STATE_GEN   44
 
 size_t
 exi_live_state_encode(uint8_t out[EXI_LIVE_STATE_MAX],

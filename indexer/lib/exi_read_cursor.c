@@ -58,7 +58,7 @@ struct exi_cursor {
     uint64_t hi;
     uint64_t from;
     uint64_t to;
-    uint32_t height; /* of the last entry */
+    uint32_t height;       /* of the last entry */
     struct exi_rows *live; /* or NULL */
     size_t item;           /* of them, the next one */
     size_t end;            /* behind the last one */

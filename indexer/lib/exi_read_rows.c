@@ -45,8 +45,8 @@ exi_rows_new(struct exi_view *v, const struct exi_skey *s,
                              &r->hist);
     }
     if (rc == 0) {
-        rc = mdb_cursor_open(r->snap->txn, r->snap->env->dbi[EXI_DB_TX],
-                             &r->tx);
+        rc =
+            mdb_cursor_open(r->snap->txn, r->snap->env->dbi[EXI_DB_TX], &r->tx);
     }
     if (rc) {
         exi_rows_unref(r);
@@ -152,9 +152,8 @@ add_delta(struct exi_row *row, int64_t value_sat, int sign)
     if (value_sat < 0) {
         return EXI_EFORMAT;
     }
-    return __builtin_add_overflow(row->delta_sat,
-                                  sign * EXI_VALUE_SAT(value_sat),
-                                  &row->delta_sat)
+    return __builtin_add_overflow(
+               row->delta_sat, sign * EXI_VALUE_SAT(value_sat), &row->delta_sat)
                ? EXI_EFORMAT
                : EXI_OK;
 }
@@ -376,10 +375,9 @@ exi_rows_balance(const struct exi_rows *r, struct exi_sum *sum,
     int64_t confirmed = sum->sat, settled = sum->sat, unconfirmed = 0;
 
     for (size_t i = exi_rows_above(r, sum->height); i < r->n; i++) {
-        if (__builtin_add_overflow(i < r->nconfirmed ? confirmed : unconfirmed,
-                                   r->v[i].delta_sat,
-                                   i < r->nconfirmed ? &confirmed
-                                                     : &unconfirmed)) {
+        if (__builtin_add_overflow(
+                i < r->nconfirmed ? confirmed : unconfirmed, r->v[i].delta_sat,
+                i < r->nconfirmed ? &confirmed : &unconfirmed)) {
             return EXI_EFORMAT;
         }
         if (i < r->first) {

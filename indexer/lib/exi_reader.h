@@ -393,8 +393,7 @@ struct exi_utxos;
 int exi_utxos_new(struct exi_view *v, const struct exi_skey *s,
                   struct exi_utxos **out) EXI_MUST_CHECK;
 /* All that are unspent.  EXI_EAPI: not all rows are there; EXI_ENOMEM. */
-int exi_utxos_of(struct exi_rows *rows,
-                 struct exi_utxos **out) EXI_MUST_CHECK;
+int exi_utxos_of(struct exi_rows *rows, struct exi_utxos **out) EXI_MUST_CHECK;
 void exi_utxos_free(struct exi_utxos *c); /* NULL is allowed */
 int exi_utxos_cold_take(struct exi_utxos *c,
                         struct exi_cold_list **out) EXI_MUST_CHECK;

@@ -81,7 +81,7 @@ merge(struct exi_runs *r, size_t *work)
     size_t mid = end_of(r, r->lo, r->width);
     size_t hi = end_of(r, mid, r->width);
 
-    for (; r->k < hi && *work > 0; --*work) {
+    for (; r->k<hi && * work> 0; --*work) {
         bool first =
             r->i < mid
             && (r->j == hi || r->compare(at(r, r->i), at(r, r->j)) <= 0);

@@ -135,8 +135,8 @@ struct exi_held {
 struct exi_view {
     struct exi_store *s;
     struct exi_view *next;
-    bool active;     /* between begin and end; changes under the lock */
-    bool hist_ready; /* h.hist was renewed in this snapshot */
+    bool active;           /* between begin and end; changes under the lock */
+    bool hist_ready;       /* h.hist was renewed in this snapshot */
     struct exi_snap *snap; /* h.txn, if others have it, too; else NULL */
     struct exi_held h;
     struct exi_live_state st;

@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EXI_HASH_LEN 32
-#define EXI_SKEY_LEN 14
+#define EXI_HASH_LEN   32
+#define EXI_SKEY_LEN   14
 #define EXI_HEADER_LEN 80
 
 /* Longest branch of a Merkle tree that any function here returns. */

@@ -39,7 +39,8 @@ static size_t
 nomem_hash(const void *p)
 {
     return (size_t) (((unsigned long long) (size_t) p >> 4)
-                     * 0x9e3779b97f4a7c15ull >> 40)
+                         * 0x9e3779b97f4a7c15ull
+                     >> 40)
            & (NOMEM_SLOTS - 1);
 }
 
@@ -68,9 +69,9 @@ nomem_forget(const void *p)
         i = (i + 1) & (NOMEM_SLOTS - 1);
     }
     if (nomem_slot[i] != NULL) {
-        nomem_slot[i] =
-            nomem_slot[(i + 1) & (NOMEM_SLOTS - 1)] != NULL ? &nomem_gone
-                                                            : NULL;
+        nomem_slot[i] = nomem_slot[(i + 1) & (NOMEM_SLOTS - 1)] != NULL
+                            ? &nomem_gone
+                            : NULL;
         nomem_used--;
     }
     pthread_mutex_unlock(&nomem_mutex);

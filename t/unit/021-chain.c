@@ -60,7 +60,8 @@ make_tree(int bushy)
     t.height[0] = 0;
     t.calls_left = -1;
     for (int i = 1; i < BLOCKS; i++) {
-        t.parent[i] = rnd() % 100 < (uint64_t) bushy ? (int) (rnd() % i) : i - 1;
+        t.parent[i] =
+            rnd() % 100 < (uint64_t) bushy ? (int) (rnd() % i) : i - 1;
         t.height[i] = t.height[t.parent[i]] + 1;
     }
 }
