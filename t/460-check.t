@@ -137,6 +137,11 @@ sub settled_while_following {
         return $ended > 0 && $begun == $ended;
     }, 60, 'tidying');
     $t->stop_indexer;
+    # what is less than a batch
+    $t->start_indexer(%conf, settle_batch => 1, data_dir => $tidied);
+    $t->wait_for(sub { (($t->status || {})->{settled_height} // 0)
+            == $height - 10 }, 60, 'the last ones');
+    $t->stop_indexer;
 }
 
 # Exit code and output of the command.
