@@ -28,9 +28,9 @@
 
 /*
  * What is new is folded when it is more than one part in FOLD_SHARE of the
- * recent run, so that this run is written FOLD_SHARE times until it is merged
- * into base: when it is more than one part in REWRITE_SHARE of that.  The
- * arithmetic is in docs/architecture.md, measurements in docs/performance.md.
+ * recent run, on mainnet that is after each batch; the recent run is merged into
+ * base when it is more than one part in REWRITE_SHARE of that.  The arithmetic
+ * is in docs/architecture.md, measurements in docs/performance.md.
  */
 #define FOLD_SHARE    256
 #define REWRITE_SHARE 32

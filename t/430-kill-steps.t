@@ -132,16 +132,16 @@ sub in_following {
 
 # From the begin of a fold or a rewrite until what it made is published.
 sub in_tidying {
-    my $from = 'tidy: begin of a';
+    my $from = 'tidy: begin of a ';
     $t->stop_indexer;
     my $log = start_log();
     until_begun(start_shimmed(undef, 0, $from), $log);
-    $t->wait_for(sub { $log->() =~ /tidy: end of a.*settled up to/s }, 30,
+    $t->wait_for(sub { $log->() =~ /tidy: end of a .*settled up to/s }, 30,
         'its end');
     my $total = count();
     cmp_ok($total, '>', 20, "$total steps");
     my $within = 0;
-    # no pass has only two steps: one kill is within it for certain
+    # none has only two steps: one kill is within it for certain
     for my $n (2, chosen($total, $STEPS / 2)) {
         $t->stop_indexer;
         $log = start_log();
@@ -150,20 +150,20 @@ sub in_tidying {
         eval { $t->wait_for(sub { !$p->running }, 5, 'its end') };
         $p->kill_hard;
         $t->allow_exit($p->name);
-        my ($last) = $log->() =~ /.*tidy: (begin|end) of a/s;
+        my ($last) = $log->() =~ /.*tidy: (begin|end) of a /s;
         $within++ if ($last // '') eq 'begin';
         recover("step $n, after the " . ($last // 'settling'), $n % 4 == 0);
     }
     recover('at the end', 1);
-    cmp_ok($within, '>', 0, "killed within a pass $within times");
+    cmp_ok($within, '>', 0, "killed within it $within times");
 }
 
-# Settles until enough is new for a pass.
+# Settles until enough is new.
 sub until_begun {
     my ($p, $log) = @_;
     for (1 .. 20) {
         work($p, 80);
-        return if !$p->running || $log->() =~ /tidy: begin of a/;
+        return if !$p->running || $log->() =~ /tidy: begin of a /;
     }
 }
 

@@ -132,10 +132,15 @@ sub settled_while_following {
         'all settled');
     $t->wait_for(sub {
         my ($begun, $ended) = map { my $w = $_;
-            scalar(() = $t->read_file($log) =~ /tidy: $w of a/g)
+            scalar(() = $t->read_file($log) =~ /tidy: $w of a /g)
         } qw(begin end);
         return $ended > 0 && $begun == $ended;
-    }, 60, 'a pass of tidying');
+    }, 60, 'tidying');
+    $t->stop_indexer;
+    # what is less than a batch
+    $t->start_indexer(%conf, settle_batch => 1, data_dir => $tidied);
+    $t->wait_for(sub { (($t->status || {})->{settled_height} // 0)
+            == $height - 10 }, 60, 'the last ones');
     $t->stop_indexer;
 }
 
