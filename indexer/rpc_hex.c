@@ -75,8 +75,12 @@ static int
 digits(struct rpc_hex *h, struct rpc_buf *out, const char *p, size_t n)
 {
     size_t odd = h->digit != '\0' && n > 0, even = (n - odd) & ~(size_t) 1;
-    int rc = rpc_buf_room(out, even / 2 + 1);
+    int rc;
 
+    if (odd + even < n && p[n - 1] == '\0') {
+        return EXI_EFORMAT; /* h->digit could not tell it from none */
+    }
+    rc = rpc_buf_room(out, even / 2 + 1);
     if (rc != EXI_OK) {
         return rc;
     }
