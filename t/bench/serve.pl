@@ -175,12 +175,17 @@ EOT
 
 # ---- load -------------------------------------------------------------------
 
+# So many that the worker always has something to do: with 100 one core waits
+# for the other, and half of what is measured is the kernel waking them up.
+my $UNDER_WAY;
+BEGIN { $UNDER_WAY = 1000 }
+
 sub load_args {
     my ($transport, @more) = @_;
     my @how = $transport eq 'ws' ? '--ws' : $transport eq 'tls' ? '--tls'
         : $transport eq 'wss' ? qw(--ws --tls) : ();
     return ("$build/bench/load", '--port', $t->port($transport), @how,
-        lists(), @more);
+        '--pipeline', $UNDER_WAY, lists(), @more);
 }
 
 sub lists {
@@ -619,7 +624,8 @@ sub hold {
 sub peer {
     my ($host, $port) = $o{peer} =~ /^([\d.]+):(\d+)$/
         or die "--peer: an IPv4 address and a port\n";
-    my @load = ("$build/bench/load", '--host', $host, '--port', $port, lists(),
+    my @load = ("$build/bench/load", '--host', $host, '--port', $port,
+        '--pipeline', $UNDER_WAY, lists(),
         map { ('--pid', $_) } split /,/, $o{'peer-pid'} // '');
     printf "%-24s %10s %10s %9s %9s\n", 'request', qw(random hot req/s p99_us);
     for my $row (@table) {
