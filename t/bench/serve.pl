@@ -42,10 +42,15 @@ use ElectrumX::Node;
 use ElectrumX::Tx ();
 
 my @PARTS = qw(table workers memory block cold after);
-my %o = (txs => 5_000_000, repeat => 3, seconds => 3, idle => 10_000, warmup => 1,
+# pipeline: so many that the worker always has something to do; with 100 one
+# core waits for the other, and half of what is measured is the kernel waking
+# them up.
+my %o = (pipeline => 1000, txs => 5_000_000, repeat => 3, seconds => 3,
+    idle => 10_000, warmup => 1,
     per_block => 800, after => 1000, portion => 10, 'look-ups' => 10_000,
     only => join(',', @PARTS));
-GetOptions(\%o, qw(txs=i repeat=i dir=s seconds=f warmup=f idle=i per_block=i only=s
+GetOptions(\%o, qw(pipeline=i txs=i repeat=i dir=s seconds=f warmup=f idle=i
+    per_block=i only=s
     transport=s after=i portion=i look-ups=i hold peer=s peer-pid=s))
     && !@ARGV or die "see the head of $0\n";
 my $build = ElectrumX::Test::build_dir();
@@ -175,17 +180,12 @@ EOT
 
 # ---- load -------------------------------------------------------------------
 
-# So many that the worker always has something to do: with 100 one core waits
-# for the other, and half of what is measured is the kernel waking them up.
-my $UNDER_WAY;
-BEGIN { $UNDER_WAY = 1000 }
-
 sub load_args {
     my ($transport, @more) = @_;
     my @how = $transport eq 'ws' ? '--ws' : $transport eq 'tls' ? '--tls'
         : $transport eq 'wss' ? qw(--ws --tls) : ();
     return ("$build/bench/load", '--port', $t->port($transport), @how,
-        '--pipeline', $UNDER_WAY, lists(), @more);
+        '--pipeline', $o{pipeline}, lists(), @more);
 }
 
 sub lists {
@@ -246,9 +246,10 @@ sub random {
 }
 
 # Each script once, so that none is subscribed to already.
+# The list may be short: many under way would be most of it, uncounted.
 sub once {
     my ($args) = @_;
-    return $args->[1] eq 'subscribe' ? '--once' : ();
+    return $args->[1] eq 'subscribe' ? qw(--once --pipeline 100) : ();
 }
 
 my %before;    # name -> us of a random one
@@ -625,7 +626,7 @@ sub peer {
     my ($host, $port) = $o{peer} =~ /^([\d.]+):(\d+)$/
         or die "--peer: an IPv4 address and a port\n";
     my @load = ("$build/bench/load", '--host', $host, '--port', $port,
-        '--pipeline', $UNDER_WAY, lists(),
+        '--pipeline', $o{pipeline}, lists(),
         map { ('--pid', $_) } split /,/, $o{'peer-pid'} // '');
     printf "%-24s %10s %10s %9s %9s\n", 'request', qw(random hot req/s p99_us);
     for my $row (@table) {
